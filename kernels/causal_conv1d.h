@@ -1,0 +1,63 @@
+// Depthwise causal convolution over ragged sequences with its state, forward and backward. For channel e:
+//   v[t] = bias + sum over k of weight[k] * x[t - (K-1) + k];   y[t] = silu(v[t]) or v[t]
+// Left of a sequence's first token stands its initial state, or zeros. weight[K-1] multiplies the current token.
+#pragma once
+#include <cstdint>
+
+#include "kernels/parallel.h"
+#include "kernels/ragged.h"
+
+namespace dnamamba::kernels {
+
+/// T = tokens, S = sequences, E = channels, K = width (1 … 64; 2 … 4 are the fast ones). States hold the last K-1 inputs in the order
+/// in which they are read, oldest first. `reverse`: every sequence is read from its last token to its first.
+template <typename T>
+struct CausalConv1dInputs {
+  Ragged ragged;
+  std::int64_t channels = 0;
+  std::int64_t width = 0;
+  const T* x = nullptr;              ///< [T, E]
+  const T* weight = nullptr;         ///< [E, K]
+  const T* bias = nullptr;           ///< [E] or null
+  const T* initial_state = nullptr;  ///< [S, K-1, E] or null: zeros
+  bool silu = true;
+  bool reverse = false;
+};
+
+template <typename T>
+struct CausalConv1dOutputs {
+  T* y = nullptr;            ///< [T, E]
+  T* final_state = nullptr;  ///< [S, K-1, E] or null; with fewer than K-1 tokens, part of the initial state moves up
+};
+
+/// Gradients are written, not added; a null wanted pointer is not computed.
+template <typename T>
+struct CausalConv1dGradients {
+  const T* dy = nullptr;            ///< [T, E]
+  const T* dfinal_state = nullptr;  ///< [S, K-1, E] or null: 0
+  T* dx = nullptr;                  ///< [T, E]
+  T* dweight = nullptr;             ///< [E, K]
+  T* dbias = nullptr;               ///< [E]; null when bias is
+  T* dinitial_state = nullptr;      ///< [S, K-1, E] or null
+};
+
+// Every function: T = float or double. @throws std::invalid_argument for sizes outside the ranges above or missing pointers.
+
+namespace reference {
+template <typename T>
+void causal_conv1d(const CausalConv1dInputs<T>& in, const CausalConv1dOutputs<T>& out);
+template <typename T>
+void causal_conv1d_backward(const CausalConv1dInputs<T>& in, const CausalConv1dGradients<T>& gradients);
+}  // namespace reference
+
+namespace cpu {
+template <typename T>
+void causal_conv1d(const CausalConv1dInputs<T>& in, const CausalConv1dOutputs<T>& out, const ParallelFor& parallel);
+template <typename T>
+std::int64_t causal_conv1d_backward_workspace(const CausalConv1dInputs<T>& in);  ///< bytes
+template <typename T>
+void causal_conv1d_backward(const CausalConv1dInputs<T>& in, const CausalConv1dGradients<T>& gradients, void* workspace,
+                            const ParallelFor& parallel);
+}  // namespace cpu
+
+}  // namespace dnamamba::kernels
