@@ -1,6 +1,6 @@
-# Imported targets over the LibTorch inside the PyPI torch wheel (or an unpacked libtorch), without Torch's own CMake files:
-# find_package(Torch) of a CUDA wheel stops where no CUDA toolkit is, and rewrites CUDA flags and architectures.
-#   LIBTORCH_ROOT  the folder that holds include/ and lib/; looked for in .tools/ (where ./do puts it), then in python3's torch
+# Imported targets over the LibTorch inside the PyPI torch wheel (or an unpacked libtorch), without Torch's own CMake
+# files: find_package(Torch) of a CUDA wheel stops where no CUDA toolkit is, and rewrites CUDA flags and architectures.
+#   LIBTORCH_ROOT  the folder that holds include/ and lib/: in .tools/, where ./do puts it, else python3's own torch
 if(NOT LIBTORCH_ROOT)
   file(GLOB _candidates ${PROJECT_SOURCE_DIR}/.tools/venv/lib/python3*/site-packages/torch)
   if(_candidates)
@@ -19,7 +19,8 @@ if(NOT LIBTORCH_ROOT)
 endif()
 
 file(READ "${LIBTORCH_ROOT}/include/torch/headeronly/version.h" _version)
-string(REGEX MATCH "TORCH_VERSION_MAJOR ([0-9]+).*TORCH_VERSION_MINOR ([0-9]+).*TORCH_VERSION_PATCH ([0-9]+)" _ "${_version}")
+string(REGEX MATCH "TORCH_VERSION_MAJOR ([0-9]+).*TORCH_VERSION_MINOR ([0-9]+).*TORCH_VERSION_PATCH ([0-9]+)"
+       _ "${_version}")
 set(LIBTORCH_VERSION "${CMAKE_MATCH_1}.${CMAKE_MATCH_2}.${CMAKE_MATCH_3}")
 if(NOT LIBTORCH_VERSION MATCHES "^2\\.11\\.")
   message(WARNING "LibTorch ${LIBTORCH_VERSION}: only 2.11 is tested")
@@ -39,3 +40,6 @@ add_library(dnamamba_torch INTERFACE)
 target_link_libraries(dnamamba_torch INTERFACE libtorch::torch_cpu libtorch::c10)
 # The wheel's libraries name the nvidia wheels by $ORIGIN-relative RPATH; the linker needs them only at run time.
 target_link_options(dnamamba_torch INTERFACE -Wl,--allow-shlib-undefined)
+
+# An installed program finds our own libraries beside it, and LibTorch where it was found at build time.
+set(CMAKE_INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}" "${LIBTORCH_ROOT}/lib")

@@ -1,7 +1,8 @@
-# dnamamba_layer(<name> [TORCH] [SHARED] [OBJECT_PATH <folder>] SOURCES ... HEADERS ... [USES <layers above>] [LINKS <libraries>] [PUBLIC <libraries>])
+# dnamamba_layer(<name> [TORCH] [SHARED] SOURCES ... HEADERS ... [USES <layers above>] [LINKS <libraries>]
+#                [PUBLIC <libraries>])
 #
-# One folder = one namespace = one target `dnamamba_<name>`. Data flows one way: a layer includes headers of itself and of the layers
-# in USES, nothing else, and Torch only where TORCH is said. The build refuses the rest, at configure time.
+# One folder = one namespace = one target `dnamamba_<name>`. Data flows one way: a layer includes headers of itself and
+# of the layers in USES, nothing else, and Torch only where TORCH is said. The rest is refused when CMake configures.
 # The order in which layers may use one another:
 set(DNAMAMBA_LAYERS kernels base files io tokens ops model heads train outputs engine apps)
 
@@ -20,18 +21,27 @@ function(dnamamba_compile_options target)
   endif()
 endfunction()
 
-# Refuses an #include in `files` that the layer `name` may not have.
+# Refuses an #include in `files`, or in a header of this folder that nobody listed, that the layer `name` may not have.
 function(dnamamba_check_includes name torch uses files)
-  foreach(file IN LISTS files)
-    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
-    file(STRINGS ${file} includes REGEX "^#include [\"<](core|kernels|apps|tests|torch|ATen|c10)/")
+  list(REMOVE_ITEM files "")
+  list(TRANSFORM files PREPEND "${CMAKE_CURRENT_SOURCE_DIR}/" REGEX "^[^/]")
+  file(GLOB_RECURSE headers "${CMAKE_CURRENT_SOURCE_DIR}/*.h")
+  list(APPEND files ${headers})
+  list(REMOVE_DUPLICATES files)
+  foreach(path IN LISTS files)
+    file(RELATIVE_PATH file "${PROJECT_SOURCE_DIR}" "${path}")
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${path}")
+    file(STRINGS "${path}" includes
+      REGEX "^[ \t]*#[ \t]*include[ \t]*[\"<](\\.\\.|core/|kernels/|apps/|tests/|torch/|ATen/|c10/)")
     foreach(line IN LISTS includes)
-      string(REGEX MATCH "[\"<]([A-Za-z0-9_]+)/([A-Za-z0-9_]*)" _ "${line}")
-      set(layer ${CMAKE_MATCH_1})
+      string(REGEX MATCH "[\"<]([A-Za-z0-9_.]+)/([A-Za-z0-9_]*)" _ "${line}")
+      set(layer "${CMAKE_MATCH_1}")
       if(layer STREQUAL "core")
-        set(layer ${CMAKE_MATCH_2})
+        set(layer "${CMAKE_MATCH_2}")
       endif()
-      if(layer MATCHES "^(torch|ATen|c10)$")
+      if(layer STREQUAL "..")
+        message(FATAL_ERROR "${file}: includes are written from the root: ${line}")
+      elseif(layer MATCHES "^(torch|ATen|c10)$")
         if(NOT torch)
           message(FATAL_ERROR "${file}: layer ${name} may not know Torch: ${line}")
         endif()

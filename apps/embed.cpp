@@ -1,0 +1,190 @@
+// dnamamba embed: sequences to vectors.
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "apps/commands.h"
+#include "apps/progress.h"
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/engine/embed.h"
+#include "core/engine/run_settings.h"
+#include "core/model/model_folder.h"
+#include "core/model/registry.h"
+#include "core/outputs/embedding_writer.h"
+
+namespace dnamamba::apps {
+namespace {
+
+/// What `dnamamba embed` was asked for. The defaults here are the defaults of the command line.
+struct EmbedCommand {
+  std::vector<std::string> sequences;
+  std::string model = model::kDefaultModel;
+  std::string alphabet;
+  std::string output = "-";
+  std::string format = "auto";
+  std::string dtype = "float32";
+  bool force = false;
+  std::string pool = "mean";
+  std::int64_t window = 0;
+  std::int64_t stride = 0;
+  std::string context = "record";
+  std::string strand = "auto";
+  std::int64_t layer = -1;
+  bool layer_given = false;
+  std::string invalid = "error";
+  std::int64_t segment = 32'768;
+  std::int64_t threads = 0;
+  std::string device = "auto";
+  std::string precision = "auto";
+};
+
+std::optional<EmbedCommand> parse_embed(const Arguments& arguments) {
+  namespace po = cli::po;
+  EmbedCommand command;
+  cli::Description description(
+      "embed", "[options] SEQUENCES...",
+      "Turns DNA into vectors: one a record, or one a window of a long record. The model's state runs through each record from its "
+      "first base to its last, however long it is, in constant memory.");
+  description.positional("sequences", po::value(&command.sequences));
+  description.group("Model").add_options()
+      ("model,m", po::value(&command.model)->default_value(command.model)->value_name("MODEL"),
+       "a model that ships, by name, or a folder: ours, mamba-ssm's or Transformers'")
+      ("alphabet", po::value(&command.alphabet)->value_name("NAME|FILE"),
+       "letters of a model that carries none: dnamamba, caduceus, hyenadna, plantcad, or an alphabet.json")
+      ("layer", po::value(&command.layer)->value_name("N"),
+       "take the vectors after N layers (0: the embedding); default: after the final norm");
+  description.group("What a vector stands for").add_options()
+      ("pool", cli::choice(&command.pool, {"mean", "max", "last", "none"}),
+       "how positions become one vector; none: one vector a base. N is left out; a window of N only gives NaN")
+      ("window,w", cli::number(&command.window, 0)->value_name("BASES"),
+       "bases a vector stands for; 0: 1,000 for records over 10,000 bases, else the whole record")
+      ("stride", cli::number(&command.stride, 0)->value_name("BASES"), "from one window to the next; 0: the window")
+      ("context", cli::choice(&command.context, {"record", "window"}),
+       "what the model has read before a base: all of the record, or the window alone")
+      ("strand", cli::choice(&command.strand, {"auto", "forward", "reverse", "both"}),
+       "which strand is read; both: the mean of the two; auto: as the model was made for")
+      ("invalid", cli::choice(&command.invalid, {"error", "n", "drop"}),
+       "what to do with letters that are no IUPAC code, gaps among them");
+  auto& output = description.group("Output");
+  cli::add_output(output, &command.output, &command.force, ".npz, .npy (and .tsv beside it) or .tsv; - is TSV on standard output");
+  output.add_options()
+      ("format", cli::choice(&command.format, {"auto", "npz", "npy", "tsv"}), "in the place of what the suffix says")
+      ("dtype", cli::choice(&command.dtype, {"float32", "float16"}), "type of the values in .npz and .npy");
+  auto& running = description.group("Running");
+  cli::add_threads(running, &command.threads);
+  cli::add_device(running, &command.device);
+  cli::add_precision(running, &command.precision);
+  cli::add_segment(running, &command.segment);
+  description.example("a vector for each 1 kb of a genome", "dnamamba embed genome.fa.gz -o genome.npz");
+  description.example("one vector a read, as a table", "zcat reads.fastq.gz | dnamamba embed - > reads.tsv");
+  description.example("overlapping windows of 5 kb, by a model of your own",
+                      "dnamamba embed -m my-model/ -w 5k --stride 1k genome.fa -o genome.npy");
+  po::variables_map given;
+  if (!cli::parse(arguments, description, &given)) return std::nullopt;
+  command.layer_given = given.count("layer") > 0;
+  cli::require(!command.sequences.empty(), "no input: give FASTA or FASTQ files, or - for standard input");
+  cli::require(command.stride == 0 || command.window > 0, "--stride needs --window");
+  cli::require(command.pool != "none" || command.window == 0, "--pool none gives a vector a base; leave out --window");
+  cli::require(command.pool != "none" || command.context == "record", "--pool none goes with --context record");
+  cli::require(!command.layer_given || command.layer >= 0, "--layer counts from 0");
+  return command;
+}
+
+heads::Pool pool_from(const std::string& word) {
+  if (word == "max") return heads::Pool::kMax;
+  if (word == "last") return heads::Pool::kLast;
+  return word == "none" ? heads::Pool::kNone : heads::Pool::kMean;
+}
+
+tokens::Strand strand_from(const std::string& word, const tokens::Alphabet& alphabet) {
+  if (word == "forward") return tokens::Strand::kForward;
+  if (word == "reverse") return tokens::Strand::kReverse;
+  return word == "both" ? tokens::Strand::kBoth : alphabet.fields().default_strand;
+}
+
+// The model, with the letters that it carries or that were named.
+model::Model load(const EmbedCommand& command) {
+  model::Model loaded =
+      model::load_model(model::find_model(command.model), engine::activation_type(command.precision));
+  if (!command.alphabet.empty()) loaded.alphabet = tokens::Alphabet::named_or_file(command.alphabet);
+  if (!loaded.alphabet)
+    throw base::UsageError("the model " + command.model +
+                           " carries no alphabet; say which letters it was trained on with --alphabet");
+  if (loaded.alphabet->vocabulary() > loaded.config.vocabulary)
+    throw base::UsageError(base::concat("the alphabet has ", loaded.alphabet->vocabulary(), " ids, the model only ",
+                                        loaded.config.vocabulary));
+  return loaded;
+}
+
+engine::EmbedOptions job_of(const EmbedCommand& command, const model::Model& model) {
+  engine::EmbedOptions job;
+  job.inputs = command.sequences;
+  job.plan.pool = pool_from(command.pool);
+  if (command.window > 0) job.plan.window = command.window;
+  if (command.stride > 0) job.plan.stride = command.stride;
+  job.plan.context = command.context == "window" ? engine::Context::kWindow : engine::Context::kRecord;
+  job.plan.strand = strand_from(command.strand, *model.alphabet);
+  job.layer = command.layer_given ? command.layer : model.alphabet->fields().default_layer;
+  job.segment = command.segment;
+  job.invalid = tokens::parse_invalid_policy(command.invalid);
+  const auto layers = static_cast<std::int64_t>(model.config.layers.size());
+  cli::require(job.layer <= layers, base::concat("--layer ", job.layer, ": the model has ", layers, " layers"));
+  return job;
+}
+
+std::string metadata_of(const EmbedCommand& command, const model::Model& model) {
+  return nlohmann::json{{"program", "dnamamba " DNAMAMBA_VERSION},
+                        {"model", command.model},
+                        {"model_config", model::config_to_json(model.config)},
+                        {"pool", command.pool},
+                        {"window", command.window},
+                        {"stride", command.stride},
+                        {"context", command.context},
+                        {"strand", command.strand},
+                        {"layer", command.layer},
+                        {"precision", command.precision},
+                        {"coordinates", "0-based, end exclusive"}}
+      .dump();
+}
+
+void report(const engine::EmbedCounts& counts, const outputs::EmbeddingWriter& writer, const EmbedCommand& command,
+            std::int64_t width) {
+  if (counts.ambiguous_rows > 0)
+    base::log_warning(base::concat(counts.ambiguous_rows, " rows stand for N only: they are NaN"));
+  if (counts.invalid > 0)
+    base::log_warning(base::concat(counts.invalid, " letters are no IUPAC code: ",
+                                   command.invalid == "n" ? "taken as N" : "dropped"));
+  if (writer.overflowed() > 0)
+    base::log_warning(base::concat(writer.overflowed(), " values are too large for float16: they are infinite"));
+  base::log_info(base::concat(counts.rows, " vectors of ", width, " from ", counts.records, " records, ", counts.bases,
+                              " bases", command.output == "-" ? "" : base::concat(" in ", command.output)));
+}
+
+}  // namespace
+
+int run_embed(const Arguments& arguments) {
+  const auto command = parse_embed(arguments);
+  if (!command) return 0;
+  engine::require_device(command->device);
+  engine::set_threads(command->threads);
+  const model::Model model = load(*command);
+  const engine::EmbedOptions job = job_of(*command, model);
+  const auto writer = outputs::open_embedding_writer(command->output, outputs::parse_embedding_format(command->format),
+                                                     {.width = model.config.d_model,
+                                                      .type = outputs::parse_embedding_type(command->dtype),
+                                                      .force = command->force,
+                                                      .metadata = metadata_of(*command, model)});
+  Progress progress("embed", "bases");
+  const engine::EmbedCounts counts = engine::embed(job, model, *writer, [&](std::int64_t bases, double fraction) {
+    progress.update(bases, fraction > 0 ? std::optional(fraction) : std::nullopt);
+  });
+  writer->close();  // a full disk is an error here; a destructor could only swallow it
+  progress.finish();
+  report(counts, *writer, *command, model.config.d_model);
+  return 0;
+}
+
+}  // namespace dnamamba::apps

@@ -1,0 +1,112 @@
+// dnamamba info: what a sequence file or a model folder holds.
+#include <array>
+#include <cctype>
+#include <filesystem>
+#include <iomanip>
+#include <iostream>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "apps/commands.h"
+#include "apps/progress.h"
+#include "core/base/error.h"
+#include "core/io/sequence_reader.h"
+
+namespace dnamamba::apps {
+namespace {
+
+struct InfoCommand {
+  std::vector<std::string> inputs;
+  bool records = false;
+};
+
+std::optional<InfoCommand> parse_info(const Arguments& arguments) {
+  namespace po = cli::po;
+  InfoCommand command;
+  cli::Description description("info", "[options] FILES|MODELS...",
+                               "Says what sequence files hold, read to the end, so that a damaged one is found; and what a model "
+                               "folder is.");
+  description.positional("inputs", po::value(&command.inputs));
+  description.group("Output").add_options()("records", po::bool_switch(&command.records),
+                                            "a line for each record: name, length, GC, N, soft-masked");
+  description.example("a genome at a glance", "dnamamba info genome.fa.gz");
+  description.example("its contigs as a table", "dnamamba info --records genome.fa.gz");
+  if (!cli::parse(arguments, description)) return std::nullopt;
+  cli::require(!command.inputs.empty(), "name sequence files, - for standard input, or model folders");
+  return command;
+}
+
+struct BaseCounts {
+  std::array<std::int64_t, 256> letters{};
+
+  void add(const std::string& bases) {
+    for (const char c : bases) ++letters[static_cast<unsigned char>(c)];
+  }
+  void add(const BaseCounts& other) {
+    for (std::size_t i = 0; i < letters.size(); ++i) letters[i] += other.letters[i];
+  }
+  [[nodiscard]] std::int64_t of(const std::string& set) const {
+    std::int64_t sum = 0;
+    for (const char c : set) sum += letters[static_cast<unsigned char>(c)];
+    return sum;
+  }
+  [[nodiscard]] std::int64_t total() const {
+    std::int64_t sum = 0;
+    for (const std::int64_t count : letters) sum += count;
+    return sum;
+  }
+  [[nodiscard]] double gc() const {
+    const std::int64_t known = of("ACGTUacgtu");
+    return known == 0 ? 0.0 : 100.0 * static_cast<double>(of("GCgc")) / static_cast<double>(known);
+  }
+  [[nodiscard]] std::int64_t masked() const {
+    std::int64_t sum = 0;
+    for (int c = 'a'; c <= 'z'; ++c) sum += letters[c];
+    return sum;
+  }
+};
+
+void show_sequences(const std::string& path, bool records) {
+  io::SequenceReader reader(path);
+  BaseCounts all, record;
+  std::int64_t longest = 0, shortest = -1;
+  Progress progress("info", "bases");
+  if (records) std::cout << "#record\tlength\tgc\tn\tsoft_masked\n";
+  while (const auto chunk = reader.next()) {
+    record.add(chunk->bases);
+    progress.update(all.total() + record.total());
+    if (!chunk->ends_record) continue;
+    const std::int64_t length = chunk->offset + static_cast<std::int64_t>(chunk->bases.size());
+    longest = std::max(longest, length);
+    shortest = shortest < 0 ? length : std::min(shortest, length);
+    if (records)
+      std::cout << chunk->name << "\t" << length << "\t" << std::fixed << std::setprecision(2) << record.gc() << "\t"
+                << record.of("Nn") << "\t" << record.masked() << "\n";
+    all.add(record);
+    record = {};
+  }
+  if (records) return;
+  std::cout << path << "\n  format       " << io::format_name(reader.format()) << "\n  records      "
+            << reader.records_read() << "\n  bases        " << all.total() << "\n  longest      " << longest
+            << "\n  shortest     " << shortest << std::fixed << std::setprecision(2) << "\n  GC           " << all.gc()
+            << " %\n  N            " << all.of("Nn") << "\n  soft-masked  " << all.masked() << "\n  other        "
+            << all.total() - all.of("ACGTUNacgtun") << "\n";
+}
+
+}  // namespace
+
+int run_info(const Arguments& arguments) {
+  const auto command = parse_info(arguments);
+  if (!command) return 0;
+  for (const std::string& input : command->inputs) {
+    if (std::filesystem::is_directory(input)) {
+      run_models({"show", input});
+    } else {
+      show_sequences(input, command->records);
+    }
+  }
+  return 0;
+}
+
+}  // namespace dnamamba::apps

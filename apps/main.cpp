@@ -1,0 +1,108 @@
+// The dnamamba program: a table of subcommands, and the one place where an exception becomes an exit status.
+#include <exception>
+#include <iostream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "apps/commands.h"
+#include "apps/exit_status.h"
+#include "apps/nearest.h"
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/base/stop.h"
+
+namespace dnamamba::apps {
+namespace {
+
+struct Command {
+  std::string_view name;
+  std::string_view summary;
+  int (*run)(const Arguments& arguments);
+};
+
+constexpr Command kCommands[] = {
+    {"embed", "sequences to vectors: one a record, or one a window", run_embed},
+    {"pretrain", "trains a model to predict the next base", run_pretrain},
+    {"models", "lists, shows, checks and exports models", run_models},
+    {"info", "what a sequence file or a model holds", run_info},
+    {"doctor", "what this program and machine have, and what is missing", run_doctor},
+};
+
+std::string overview() {
+  std::string text =
+      "Usage: dnamamba COMMAND [options] FILES\n\n"
+      "Very long DNA through state-carrying sequence models.\n\nCommands:\n";
+  for (const Command& command : kCommands) {
+    std::string name(command.name);
+    name.resize(10, ' ');
+    text += base::concat("  ", name, "  ", command.summary, "\n");
+  }
+  return text + "\n'dnamamba COMMAND --help' says what a command takes, with examples; --version says which this is.\n";
+}
+
+const Command& command_named(const std::string& name) {
+  std::vector<std::string> names;
+  for (const Command& command : kCommands) {
+    if (command.name == name) return command;
+    names.emplace_back(command.name);
+  }
+  const auto meant = nearest(name, names);
+  throw base::UsageError(
+      base::concat("there is no command '", name, "'", meant ? base::concat("; did you mean ", *meant, "?") : ""));
+}
+
+int run(const Arguments& arguments) {
+  if (arguments.empty()) {
+    std::cerr << overview();
+    return kWrongUsage;
+  }
+  const std::string& first = arguments[0];
+  if (first == "--version" || first == "-V") {
+    std::cout << "dnamamba " DNAMAMBA_VERSION "\n";
+    return kDone;
+  }
+  const bool help = first == "help";
+  if (first == "--help" || first == "-h" || (help && arguments.size() == 1)) {
+    std::cout << overview();
+    return kDone;
+  }
+  if (help) return command_named(arguments[1]).run({"--help"});
+  if (first.starts_with('-')) throw base::UsageError(base::concat("unknown option ", first, " before the command"));
+  return command_named(first).run({arguments.begin() + 1, arguments.end()});
+}
+
+bool is_command(const std::string& name) {
+  for (const Command& command : kCommands)
+    if (command.name == name) return true;
+  return false;
+}
+
+// As a line of text, or of JSON where the log is JSON.
+void tell(const std::string& text) {
+  if (base::log_format() == base::LogFormat::kJson)
+    base::log_error(text);
+  else
+    std::cerr << text << "\n";
+}
+
+int status_of(const Arguments& arguments) {
+  try {
+    base::install_stop_signals();
+    const int status = run(arguments);
+    if (!std::cout.flush()) throw base::IoError("standard output can't be written");
+    return status;
+  } catch (const std::exception& error) {
+    const bool known = !arguments.empty() && is_command(arguments[0]);
+    const Ending ending = ending_of(error, known ? arguments[0] : "");
+    tell(ending.text);
+    return ending.status;
+  }
+}
+
+}  // namespace
+}  // namespace dnamamba::apps
+
+int main(int count, char** words) {
+  return dnamamba::apps::status_of({words + 1, words + count});
+}

@@ -1,0 +1,63 @@
+// The job of `dnamamba pretrain`: next-token training of a model on random segments of the input, exact on any context.
+#pragma once
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/model/model_folder.h"
+#include "core/train/adamw.h"
+#include "core/train/segment_sampler.h"
+
+namespace dnamamba::engine {
+
+struct PretrainOptions {
+  std::vector<std::string> inputs;      ///< FASTA, FASTQ
+  std::vector<std::string> validation;  ///< the same; never trained on
+  std::string output;                   ///< the model's folder
+  bool force = false;
+  std::int64_t context = 1024;          ///< bases a training sequence has before its last target
+  std::int64_t batch = 65'536;          ///< tokens of an optimiser step
+  std::int64_t micro_batch = 16'384;    ///< tokens computed at a time, whole sequences
+  std::int64_t segment = 16'384;        ///< longer contexts are streamed in segments of this many tokens
+  train::SampleBy sample_by = train::SampleBy::kLength;
+  bool reverse_complement = true;
+  std::uint64_t seed = 1;
+  train::AdamWOptions optimiser;        ///< its `steps` is the length of the run
+  std::int64_t validate_every = 0;      ///< steps; 0: at the end only
+  std::int64_t validation_context = 0;  ///< as train::ValidationOptions
+  std::string checkpoint;               ///< folder; empty: none
+  std::int64_t save_every = 0;          ///< steps; 0: when stopped and at the end only
+  double time_limit = 0;                ///< seconds of training; 0: none
+  tokens::InvalidPolicy invalid = tokens::InvalidPolicy::kError;
+};
+
+/// What a step, and now and then a validation, came to.
+struct PretrainReport {
+  std::int64_t step = 0;  ///< done
+  std::int64_t steps = 0;
+  std::int64_t tokens = 0;  ///< trained on so far, earlier runs included
+  double bits_per_base = 0;
+  double rate = 0;
+  double gradient_norm = 0;
+  double seconds = 0;  ///< since this run began to train
+  std::map<std::string, double> validation;  ///< file -> bits per base, after a validation
+};
+using PretrainProgress = std::function<void(const PretrainReport&)>;
+
+struct PretrainResult {
+  bool complete = false;  ///< false: the time limit came first; the checkpoint holds what is there
+  std::int64_t steps = 0;
+  std::int64_t tokens = 0;
+  double seconds = 0;
+  std::map<std::string, double> validation;
+};
+
+/// Trains `model` (its alphabet must be there) and writes it to options.output when the last step is done. An existing checkpoint of the
+/// same settings is gone on with, in the same bits as if nothing had happened.
+/// @throws base::Error if the loss or gradient is not finite, naming the step; base::IoError; base::Interrupted after a checkpoint.
+PretrainResult pretrain(const PretrainOptions& options, model::Model model, const PretrainProgress& progress);
+
+}  // namespace dnamamba::engine

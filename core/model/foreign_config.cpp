@@ -1,0 +1,239 @@
+#include "core/model/foreign_config.h"
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "core/base/error.h"
+#include "core/model/json_reader.h"
+
+namespace dnamamba::model {
+namespace {
+
+using base::concat;
+using nlohmann::json;
+
+std::int64_t round_up(std::int64_t value, std::int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+// "auto" or a number, as both ecosystems write it.
+std::int64_t dt_rank_from(JsonReader& reader, const std::string& key, std::int64_t d_model) {
+  if (reader.has(key) && reader.raw(key).is_number_integer()) return reader.get<std::int64_t>(key);
+  const auto text = reader.get<std::string>(key, "auto");
+  if (text != "auto") throw base::Error(reader.where() + ": " + key + " is \"" + text + "\", not \"auto\" or a number");
+  return (d_model + 15) / 16;
+}
+
+bool is_random(const std::string& scheme, const std::string& where) {
+  if (scheme != "random" && scheme != "constant")
+    throw base::Error(where + ": initialisation scheme \"" + scheme + "\" is not random or constant");
+  return scheme == "random";
+}
+
+void repeat_layer(ModelConfig& config, const LayerConfig& layer, std::int64_t count) {
+  if (count < 1 || count > 100'000) throw base::Error(concat("config.json: ", count, " layers make no sense"));
+  for (std::int64_t i = 0; i < count; ++i) {
+    config.layers.push_back(layer);
+    config.layers.back().weights = i;
+  }
+}
+
+// ssm_cfg of mamba-ssm: the arguments of its block.
+Mamba1Config mamba_ssm_mixer(const json& ssm_cfg, std::int64_t d_model) {
+  JsonReader reader(ssm_cfg, "config.json: ssm_cfg");
+  if (const auto layer = reader.get<std::string>("layer", "Mamba1"); layer != "Mamba1")
+    throw base::Error("config.json: ssm_cfg.layer is " + layer + "; this version supports Mamba1");
+  Mamba1Config mixer;
+  mixer.d_state = reader.get("d_state", mixer.d_state);
+  mixer.d_conv = reader.get("d_conv", mixer.d_conv);
+  mixer.d_inner = reader.get("expand", std::int64_t{2}) * d_model;
+  mixer.dt_rank = dt_rank_from(reader, "dt_rank", d_model);
+  mixer.dt_min = reader.get("dt_min", mixer.dt_min);
+  mixer.dt_max = reader.get("dt_max", mixer.dt_max);
+  mixer.dt_init_random = is_random(reader.get<std::string>("dt_init", "random"), reader.where());
+  mixer.dt_scale = reader.get("dt_scale", mixer.dt_scale);
+  mixer.dt_init_floor = reader.get("dt_init_floor", mixer.dt_init_floor);
+  mixer.conv_bias = reader.get("conv_bias", mixer.conv_bias);
+  mixer.bias = reader.get("bias", mixer.bias);
+  reader.ignore("use_fast_path");  // which kernel computes it, not what
+  reader.refuse_unknown();
+  return mixer;
+}
+
+ModelConfig from_mamba_ssm(const json& object) {
+  JsonReader reader(object, "config.json");
+  ModelConfig config;
+  config.d_model = reader.get("d_model", std::int64_t{2560});
+  const auto multiple = reader.get("pad_vocab_size_multiple", std::int64_t{8});
+  if (multiple < 1) throw base::Error("config.json: pad_vocab_size_multiple must be at least 1");
+  config.vocabulary = round_up(reader.get("vocab_size", std::int64_t{50277}), multiple);
+  const json empty = json::object();
+  LayerConfig layer;
+  layer.mixer = mamba_ssm_mixer(reader.has("ssm_cfg") ? reader.raw("ssm_cfg") : empty, config.d_model);
+  reader.ignore("ssm_cfg");
+  const auto hidden = reader.get("d_intermediate", std::int64_t{0});
+  if (hidden < 0) throw base::Error(concat("config.json: d_intermediate = ", hidden, " is negative"));
+  if (hidden > 0) layer.mlp = MlpConfig{round_up(hidden, 128)};
+  if (reader.has("attn_layer_idx") && !reader.raw("attn_layer_idx").empty())
+    throw base::Error("config.json: attn_layer_idx names attention layers, which this version does not support");
+  reader.ignore("attn_layer_idx");
+  reader.ignore("attn_cfg");  // only read for the layers of attn_layer_idx
+  config.final_norm = layer.norm = reader.get("rms_norm", true) ? NormKind::kRms : NormKind::kLayer;
+  config.residual = reader.get("residual_in_fp32", true) ? ResidualType::kFloat32 : ResidualType::kActivation;
+  config.fused_add_norm = reader.get("fused_add_norm", true);
+  config.tie_embeddings = reader.get("tie_embeddings", true);
+  repeat_layer(config, layer, reader.get("n_layer", std::int64_t{64}));
+  reader.refuse_unknown();
+  return config;
+}
+
+// What Transformers writes about itself, about generation and about training: none of it changes the forward pass.
+constexpr const char* kTransformersBookkeeping[] = {
+    "_name_or_path", "architectures", "auto_map", "bos_token_id", "cls_token_id", "sep_token_id", "dtype", "torch_dtype",
+    "eos_token_id", "pad_token_id", "unk_token_id", "initializer_range", "rescale_prenorm_residual", "transformers_version",
+    "use_associative_scan", "use_cache", "use_mambapy", "model_type", "return_dict", "output_hidden_states",
+    "output_attentions", "torchscript", "is_encoder_decoder", "id2label", "label2id", "problem_type", "finetuning_task",
+    "task_specific_params", "tokenizer_class", "prefix", "chunk_size_feed_forward", "name_or_path", "is_decoder",
+    "vocab_size_padded_to"};
+
+ModelConfig from_transformers(const json& object) {
+  JsonReader reader(object, "config.json");
+  ModelConfig config;
+  config.d_model = reader.get("hidden_size", std::int64_t{768});
+  config.vocabulary = reader.get("vocab_size", std::int64_t{50280});
+  Mamba1Config mixer;
+  mixer.d_state = reader.get("state_size", mixer.d_state);
+  mixer.d_conv = reader.get("conv_kernel", mixer.d_conv);
+  mixer.d_inner = reader.get("expand", std::int64_t{2}) * config.d_model;
+  if (const auto inner = reader.get("intermediate_size", mixer.d_inner); inner != mixer.d_inner)
+    throw base::Error(concat("config.json: intermediate_size = ", inner, " is not expand * hidden_size = ", mixer.d_inner));
+  mixer.dt_rank = dt_rank_from(reader, "time_step_rank", config.d_model);
+  mixer.dt_min = reader.get("time_step_min", mixer.dt_min);
+  mixer.dt_max = reader.get("time_step_max", mixer.dt_max);
+  mixer.dt_init_floor = reader.get("time_step_floor", mixer.dt_init_floor);
+  mixer.dt_scale = reader.get("time_step_scale", mixer.dt_scale);
+  mixer.dt_init_random = is_random(reader.get<std::string>("time_step_init_scheme", "random"), reader.where());
+  mixer.bias = reader.get("use_bias", mixer.bias);
+  mixer.conv_bias = reader.get("use_conv_bias", mixer.conv_bias);
+  if (const auto act = reader.get<std::string>("hidden_act", "silu"); act != "silu" && act != "swish")
+    throw base::Error("config.json: hidden_act \"" + act + "\" is not supported (silu is)");
+  config.norm_epsilon = reader.get("layer_norm_epsilon", config.norm_epsilon);
+  config.residual = reader.get("residual_in_fp32", true) ? ResidualType::kFloat32 : ResidualType::kActivation;
+  config.fused_add_norm = false;
+  config.tie_embeddings = reader.get("tie_word_embeddings", true);
+  LayerConfig layer;
+  layer.mixer = mixer;
+  repeat_layer(config, layer, reader.get("num_hidden_layers", std::int64_t{32}));
+  for (const char* key : kTransformersBookkeeping) reader.ignore(key);
+  reader.refuse_unknown();
+  return config;
+}
+
+// The one layer that all layers equal, apart from their numbers, or an error: the foreign formats know no other models.
+const LayerConfig& uniform_layer(const ModelConfig& config, const std::string& target) {
+  const LayerConfig& first = config.layers.front();
+  for (std::size_t i = 0; i < config.layers.size(); ++i) {
+    LayerConfig layer = config.layers[i];
+    if (layer.weights != static_cast<std::int64_t>(i))
+      throw base::Error(target + " can't express layers that share weights");
+    layer.weights = first.weights;
+    if (layer != first) throw base::Error(concat(target, " can't express layers that differ (0 and ", i, ")"));
+  }
+  if (first.direction != Direction::kForward) throw base::Error(target + " can't express reverse layers");
+  if (first.norm != config.final_norm) throw base::Error(target + " can't express two kinds of norm");
+  return first;
+}
+
+std::int64_t expand_of(const Mamba1Config& mixer, const ModelConfig& config, const std::string& target) {
+  if (mixer.d_inner % config.d_model != 0)
+    throw base::Error(concat(target, " can't express d_inner = ", mixer.d_inner, ", not a multiple of d_model = ",
+                             config.d_model));
+  return mixer.d_inner / config.d_model;
+}
+
+}  // namespace
+
+FolderKind recognise_config(const json& object) {
+  if (!object.is_object()) throw base::Error("config.json is not a JSON object");
+  if (object.contains("format")) return FolderKind::kDnamamba;
+  if (object.contains("model_type")) {
+    const std::string type = object.at("model_type").is_string() ? object.at("model_type").get<std::string>() : "?";
+    if (type == "mamba") return FolderKind::kTransformers;
+    throw base::Error("config.json: model_type \"" + type + "\" is not supported by this version (mamba is)");
+  }
+  if (object.contains("d_model") && (object.contains("n_layer") || object.contains("ssm_cfg")))
+    return FolderKind::kMambaSsm;
+  throw base::Error("config.json is not one of dnamamba, mamba-ssm or Transformers (model_type mamba)");
+}
+
+ModelConfig any_config_from_json(const json& object) {
+  ModelConfig config;
+  switch (recognise_config(object)) {
+    case FolderKind::kDnamamba: return config_from_json(object);
+    case FolderKind::kMambaSsm: config = from_mamba_ssm(object); break;
+    case FolderKind::kTransformers: config = from_transformers(object); break;
+  }
+  validate(config);
+  return config;
+}
+
+json to_mamba_ssm_json(const ModelConfig& config) {
+  const LayerConfig& layer = uniform_layer(config, "mamba-ssm");
+  const auto& mixer = std::get<Mamba1Config>(layer.mixer);
+  if (layer.mlp && layer.mlp->d_hidden % 128 != 0)
+    throw base::Error(concat("mamba-ssm can't express an MLP of ", layer.mlp->d_hidden, ", not a multiple of 128"));
+  if (config.norm_epsilon != 1e-5) throw base::Error("mamba-ssm can't express a norm epsilon other than 1e-5");
+  return {{"d_model", config.d_model},
+          {"d_intermediate", layer.mlp ? layer.mlp->d_hidden : 0},
+          {"n_layer", config.layers.size()},
+          {"vocab_size", config.vocabulary},
+          {"ssm_cfg",
+           {{"layer", "Mamba1"},
+            {"d_state", mixer.d_state},
+            {"d_conv", mixer.d_conv},
+            {"expand", expand_of(mixer, config, "mamba-ssm")},
+            {"dt_rank", mixer.dt_rank},
+            {"dt_min", mixer.dt_min},
+            {"dt_max", mixer.dt_max},
+            {"dt_init", mixer.dt_init_random ? "random" : "constant"},
+            {"dt_scale", mixer.dt_scale},
+            {"dt_init_floor", mixer.dt_init_floor},
+            {"conv_bias", mixer.conv_bias},
+            {"bias", mixer.bias}}},
+          {"attn_layer_idx", json::array()},
+          {"attn_cfg", json::object()},
+          {"rms_norm", config.final_norm == NormKind::kRms},
+          {"residual_in_fp32", config.residual == ResidualType::kFloat32},
+          {"fused_add_norm", config.fused_add_norm},
+          {"pad_vocab_size_multiple", config.vocabulary % 8 == 0 ? 8 : 1},
+          {"tie_embeddings", config.tie_embeddings}};
+}
+
+json to_transformers_json(const ModelConfig& config) {
+  const LayerConfig& layer = uniform_layer(config, "Transformers");
+  const auto& mixer = std::get<Mamba1Config>(layer.mixer);
+  if (layer.mlp) throw base::Error("Transformers' Mamba can't express an MLP");
+  if (config.final_norm != NormKind::kRms) throw base::Error("Transformers' Mamba can't express LayerNorm");
+  return {{"architectures", {"MambaForCausalLM"}},
+          {"model_type", "mamba"},
+          {"hidden_size", config.d_model},
+          {"state_size", mixer.d_state},
+          {"num_hidden_layers", config.layers.size()},
+          {"conv_kernel", mixer.d_conv},
+          {"expand", expand_of(mixer, config, "Transformers")},
+          {"intermediate_size", mixer.d_inner},
+          {"time_step_rank", mixer.dt_rank},
+          {"time_step_min", mixer.dt_min},
+          {"time_step_max", mixer.dt_max},
+          {"time_step_floor", mixer.dt_init_floor},
+          {"time_step_scale", mixer.dt_scale},
+          {"time_step_init_scheme", mixer.dt_init_random ? "random" : "constant"},
+          {"use_bias", mixer.bias},
+          {"use_conv_bias", mixer.conv_bias},
+          {"hidden_act", "silu"},
+          {"layer_norm_epsilon", config.norm_epsilon},
+          {"residual_in_fp32", config.residual == ResidualType::kFloat32},
+          {"tie_word_embeddings", config.tie_embeddings},
+          {"vocab_size", config.vocabulary},
+          {"dtype", "float32"}};
+}
+
+}  // namespace dnamamba::model

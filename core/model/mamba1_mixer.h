@@ -1,0 +1,34 @@
+// The Mamba-1 block: projections, convolution, selective scan, gate (Gu & Dao 2023, figure 3).
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include "core/model/config.h"
+#include "core/model/parameters.h"
+#include "core/model/state.h"
+#include "core/ops/tensors.h"
+
+namespace dnamamba::model {
+
+/// What a mixer is asked over one segment of S ragged sequences.
+struct SegmentCall {
+  ops::OptionalTensor offsets;  ///< int64 [S + 1] on the host
+  const LayerState* state = nullptr;  ///< what the segments before left; null or monostate: nothing was read
+  bool want_state = false;            ///< whether a segment follows
+};
+
+class Mamba1Mixer {
+ public:
+  /// The tensors named `prefix`… of `parameters`, shared with it.
+  Mamba1Mixer(const Mamba1Config& config, Direction direction, const Parameters& parameters, const std::string& prefix);
+
+  /// advance(segment, state) -> (outputs, state'): input [T, d_model] -> output [T, d_model].
+  [[nodiscard]] std::pair<at::Tensor, LayerState> advance(const at::Tensor& input, const SegmentCall& call) const;
+
+ private:
+  Mamba1Config config_;
+  bool reverse_;
+  at::Tensor in_proj_, conv_weight_, x_proj_, dt_proj_, dt_bias_, a_log_, d_, out_proj_;
+  ops::OptionalTensor in_bias_, conv_bias_, out_bias_;
+};
+
+}  // namespace dnamamba::model

@@ -1,0 +1,57 @@
+#include "core/model/state.h"
+
+#include <ATen/ops/cat.h>
+#include <ATen/ops/zeros.h>
+
+#include "core/base/error.h"
+
+namespace dnamamba::model {
+namespace {
+
+LayerState zero_layer(const Mamba1Config& mixer, std::int64_t sequences, at::ScalarType dtype) {
+  return Mamba1State{at::zeros({sequences, mixer.d_conv - 1, mixer.d_inner}, dtype),
+                     at::zeros({sequences, mixer.d_inner, mixer.d_state}, dtype)};
+}
+
+}  // namespace
+
+State zero_state(const ModelConfig& config, std::int64_t sequences, at::ScalarType dtype) {
+  State state;
+  for (const LayerConfig& layer : config.layers)
+    state.layers.push_back(
+        std::visit([&](const auto& mixer) { return zero_layer(mixer, sequences, dtype); }, layer.mixer));
+  return state;
+}
+
+std::vector<at::Tensor*> tensors_of(State& state) {
+  std::vector<at::Tensor*> tensors;
+  for (LayerState& layer : state.layers)
+    if (auto* mamba1 = std::get_if<Mamba1State>(&layer)) {
+      tensors.push_back(&mamba1->conv);
+      tensors.push_back(&mamba1->ssm);
+    }
+  return tensors;
+}
+
+State join_states(std::span<const State* const> states) {
+  if (states.size() == 1) return *states.front();
+  State joined = *states.front();
+  std::vector<at::Tensor*> targets = tensors_of(joined);
+  std::vector<std::vector<at::Tensor>> pieces(targets.size());
+  for (const State* state : states) {
+    State copy = *state;  // tensors are shared, not copied
+    const std::vector<at::Tensor*> tensors = tensors_of(copy);
+    if (tensors.size() != targets.size()) throw base::Error("states of different models can't be joined");
+    for (std::size_t i = 0; i < tensors.size(); ++i) pieces[i].push_back(*tensors[i]);
+  }
+  for (std::size_t i = 0; i < targets.size(); ++i) *targets[i] = at::cat(pieces[i]);
+  return joined;
+}
+
+State state_of_sequence(const State& state, std::int64_t sequence) {
+  State single = state;
+  for (at::Tensor* tensor : tensors_of(single)) *tensor = tensor->narrow(0, sequence, 1).clone();
+  return single;
+}
+
+}  // namespace dnamamba::model

@@ -1,0 +1,36 @@
+#include "core/ops/tensors.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+
+namespace dnamamba::ops {
+
+const kernels::ParallelFor& torch_threads() {
+  static const kernels::ParallelFor threads = [](std::int64_t count,
+                                                 const std::function<void(std::int64_t, std::int64_t)>& body) {
+    at::parallel_for(0, count, 1, body);
+  };
+  return threads;
+}
+
+at::Tensor checked(std::string_view name, const at::Tensor& tensor, at::IntArrayRef shape, at::ScalarType dtype) {
+  TORCH_CHECK(tensor.defined(), name, " is missing");
+  TORCH_CHECK(tensor.sizes() == shape, name, " has shape ", tensor.sizes(), ", not ", shape);
+  TORCH_CHECK(tensor.scalar_type() == dtype, name, " is ", tensor.scalar_type(), ", not ", dtype);
+  TORCH_CHECK(tensor.device().is_cpu(), name, " is on ", tensor.device(), ", not on the CPU");
+  return tensor.contiguous();
+}
+
+OptionalTensor checked(std::string_view name, const OptionalTensor& tensor, at::IntArrayRef shape,
+                       at::ScalarType dtype) {
+  if (!given(tensor)) return std::nullopt;
+  return checked(name, *tensor, shape, dtype);
+}
+
+at::Tensor no_tensor(const at::Tensor& like) { return at::empty({0}, like.options()); }
+
+at::Tensor workspace(std::int64_t bytes) {
+  return at::empty({bytes}, at::TensorOptions().dtype(at::kByte));  // LibTorch's CPU allocator aligns to 64 bytes
+}
+
+}  // namespace dnamamba::ops

@@ -1,0 +1,69 @@
+#include <algorithm>
+#include <utility>
+
+#include "core/files/npz.h"
+#include "core/files/spool.h"
+#include "core/outputs/embedding_formats.h"
+
+namespace dnamamba::outputs {
+namespace {
+
+// The embeddings go straight into the archive; the small columns wait in spools until they have ended.
+class NpzEmbeddings : public EmbeddingWriter {
+ public:
+  NpzEmbeddings(const std::filesystem::path& path, EmbeddingWriterOptions wanted)
+      : EmbeddingWriter(std::move(wanted)), npz_(path, options().force) {
+    npz_.begin_array("embeddings", options().type == EmbeddingType::kFloat16 ? "<f2" : "<f4", {options().width});
+  }
+
+ private:
+  void write_row(const EmbeddingRow& row, std::span<const std::byte> elements) override {
+    npz_.append(elements);
+    record_.append(std::as_bytes(std::span(&row.record, 1)));
+    start_.append(std::as_bytes(std::span(&row.start, 1)));
+    end_.append(std::as_bytes(std::span(&row.end, 1)));
+    strand_.append(std::as_bytes(std::span(&row.strand, 1)));
+  }
+
+  void finish() override {
+    npz_.end_array();
+    write_column("record", "<i8", record_);
+    write_column("start", "<i8", start_);
+    write_column("end", "<i8", end_);
+    write_column("strand", "|S1", strand_);
+    write_column("record_names", "|u1", table().names());
+    write_column("record_name_offsets", "<i8", table().offsets());
+    write_column("record_lengths", "<i8", table().lengths());
+    npz_.begin_array("metadata", "|u1", {});
+    npz_.append(std::as_bytes(std::span(options().metadata)));
+    npz_.end_array();
+    npz_.commit();
+  }
+
+  void write_column(const char* name, const char* descr, const files::Spool& spool) {
+    constexpr std::int64_t kPiece = std::int64_t{1} << 20;
+    std::vector<std::byte> piece(kPiece);
+    npz_.begin_array(name, descr, {});
+    for (std::int64_t offset = 0; offset < spool.size(); offset += kPiece) {
+      const auto bytes = std::span(piece).first(static_cast<std::size_t>(std::min(kPiece, spool.size() - offset)));
+      spool.read_at(offset, bytes);
+      npz_.append(bytes);
+    }
+    npz_.end_array();
+  }
+
+  files::NpzWriter npz_;
+  files::Spool record_;
+  files::Spool start_;
+  files::Spool end_;
+  files::Spool strand_;
+};
+
+}  // namespace
+
+std::unique_ptr<EmbeddingWriter> open_npz_embeddings(const std::filesystem::path& path,
+                                                     EmbeddingWriterOptions options) {
+  return std::make_unique<NpzEmbeddings>(path, std::move(options));
+}
+
+}  // namespace dnamamba::outputs

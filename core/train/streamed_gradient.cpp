@@ -1,0 +1,112 @@
+#include "core/train/streamed_gradient.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/scalar_tensor.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <algorithm>
+
+#include "core/base/error.h"
+#include "core/heads/language_head.h"
+
+namespace dnamamba::train {
+namespace {
+
+using model::State;
+
+// A tensor over memory that a vector owns: both live as long as the batch they come from.
+template <typename T>
+at::Tensor view(const std::vector<T>& values, at::ScalarType type) {
+  return at::from_blob(const_cast<T*>(values.data()), {static_cast<std::int64_t>(values.size())}, type);
+}
+
+struct SegmentResult {
+  at::Tensor loss;  // float64 scalar
+  State state;
+};
+
+SegmentResult run_segment(const model::Backbone& backbone, const NextTokenBatch& part, const State& before,
+                          bool want_state) {
+  auto out = backbone.advance({.tokens = view(part.inputs.tokens, at::kByte),
+                               .offsets = view(part.inputs.offsets, at::kLong),
+                               .state = &before,
+                               .want_state = want_state});
+  const at::Tensor losses = heads::next_token_loss(backbone, out.hidden, view(part.targets, at::kByte),
+                                                   view(part.weights, at::kFloat));
+  return {losses.sum(at::kDouble), std::move(out.state)};
+}
+
+std::int64_t segments_of(const NextTokenBatch& batch, std::int64_t segment) {
+  if (segment < 1) throw base::Error("a segment must hold at least 1 token");
+  return (batch.longest() + segment - 1) / segment;
+}
+
+// The left fold: the state before each segment. The last segment's end is nobody's beginning and is not run.
+std::vector<State> boundary_states(const model::Backbone& backbone, const NextTokenBatch& batch, std::int64_t segment) {
+  const at::NoGradGuard no_graph;
+  std::vector<State> states(1);
+  for (std::int64_t i = 1; i < segments_of(batch, segment); ++i)
+    states.push_back(run_segment(backbone, batch.segment((i - 1) * segment, segment), states.back(), true).state);
+  return states;
+}
+
+// The state as leaves of a new graph, so that its gradient can be read off them.
+State as_leaves(State state) {
+  for (at::Tensor* tensor : model::tensors_of(state)) *tensor = tensor->detach().requires_grad_(true);
+  return state;
+}
+
+std::vector<at::Tensor> gradients_of(State& leaves) {
+  std::vector<at::Tensor> gradients;
+  for (const at::Tensor* tensor : model::tensors_of(leaves)) gradients.push_back(tensor->grad());
+  return gradients;
+}
+
+}  // namespace
+
+LossSum streamed_gradient(const model::Backbone& backbone, const NextTokenBatch& batch, std::int64_t segment,
+                          double total_weight) {
+  LossSum sum{.loss = 0, .weight = batch.total_weight()};
+  if (sum.weight == 0) return sum;
+  if (!(total_weight > 0)) throw base::Error("the weight of an optimiser step must be positive where a batch's is");
+  std::vector<State> states = boundary_states(backbone, batch, segment);
+  std::vector<at::Tensor> arriving;  // gradients of the final state, from the right
+  for (auto i = static_cast<std::int64_t>(states.size()) - 1; i >= 0; --i) {
+    State before = as_leaves(std::move(states[i]));
+    states.pop_back();
+    const NextTokenBatch part = batch.segment(i * segment, segment);
+    SegmentResult result = run_segment(backbone, part, before, /*want_state=*/!arriving.empty());
+    const double loss = result.loss.item<double>();
+    if (!std::isfinite(loss)) throw base::Error(base::concat("the loss is not finite in segment ", i, " of the batch"));
+    sum.loss += loss;
+    torch::autograd::variable_list roots{result.loss};
+    torch::autograd::variable_list gradients{at::scalar_tensor(1.0 / total_weight, at::kDouble)};
+    std::size_t next = 0;
+    for (const at::Tensor* tensor : model::tensors_of(result.state)) {
+      const at::Tensor& gradient = arriving.at(next++);
+      if (!gradient.defined()) continue;
+      roots.push_back(*tensor);
+      gradients.push_back(gradient);
+    }
+    torch::autograd::backward(roots, gradients);
+    arriving = gradients_of(before);
+  }
+  return sum;
+}
+
+LossSum streamed_loss(const model::Backbone& backbone, const NextTokenBatch& batch, std::int64_t segment) {
+  const at::NoGradGuard no_graph;
+  LossSum sum{.loss = 0, .weight = batch.total_weight()};
+  const std::int64_t segments = segments_of(batch, segment);
+  State state;
+  for (std::int64_t i = 0; i < segments; ++i) {
+    SegmentResult result =
+        run_segment(backbone, batch.segment(i * segment, segment), state, /*want_state=*/i + 1 < segments);
+    sum.loss += result.loss.item<double>();
+    state = std::move(result.state);
+  }
+  return sum;
+}
+
+}  // namespace dnamamba::train

@@ -1,0 +1,21 @@
+// Bits per base of a model on sequences that it was not trained on.
+#pragma once
+#include "core/model/backbone.h"
+#include "core/train/segment_sampler.h"
+#include "core/train/streamed_gradient.h"
+
+namespace dnamamba::train {
+
+struct ValidationOptions {
+  std::int64_t context = 0;       ///< the state begins anew every so many bases; 0: never within a record
+  std::int64_t segment = 16'384;  ///< tokens computed at a time
+};
+
+/// nats / ln 2 / weight; NaN where nothing was counted.
+double bits_per_base(const LossSum& sum);
+
+/// Every base but the first of each record is predicted once, whatever the context; N is no target.
+LossSum validate(const model::Backbone& backbone, const TrainingFile& file, const tokens::Alphabet& alphabet,
+                 const ValidationOptions& options);
+
+}  // namespace dnamamba::train

@@ -1,0 +1,191 @@
+#!/usr/bin/env bash
+# Sets up, builds, tests and shows dnamamba, from a bare Debian 12 on. `./do help` says how.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
+readonly logs=build/logs genome=tests/data/genomes/Mycoplasmoides_genitalium.fa.gz
+
+readonly build_packages=(g++ cmake ninja-build ccache pkg-config python3-venv ca-certificates
+  libhts-dev libboost-program-options-dev nlohmann-json3-dev libzstd-dev zlib1g-dev libminizip-dev libssl-dev
+  libspdlog-dev libhwy-dev libgtest-dev libgmock-dev libbenchmark-dev)
+readonly lint_packages=(clang-format clang-tidy)
+# LibTorch is the torch wheel without its Python dependencies; libtorch_cpu.so needs the two small wheels beside it.
+readonly libtorch=(torch==2.11.0 nvidia-cuda-cupti==13.0.85 nvidia-cuda-runtime==13.0.96)
+
+help() {
+  cat <<'HELP'
+usage: ./do COMMAND
+
+  demo            embed a bacterial genome with the model that ships: the first thing to try
+  test            build everything and run the tests (not the slow ones, nor those that need a GPU)
+  build           build the program: build/release/apps/dnamamba
+  bench [ARGS]    measure the speed of operators and models
+  install PREFIX  put the program, its library and models under PREFIX; it goes on using LibTorch in .tools/
+  format          clang-format every C++ file
+  lint [all]      clang-format and clang-tidy, on the files that differ from the last commit or on all
+  help            this
+
+Each command first installs what it misses: Debian packages (apt-get; as root or through sudo), and LibTorch from PyPI
+into .tools/ (0.54 GB to download, 1.3 GB on disk). What is there is not asked for again.
+
+Logs are in build/logs/. Underneath are CMake presets (release, dev, asan, tsan, cuda), which also work alone:
+  cmake --preset release && cmake --build --preset release && ctest --preset release
+HELP
+}
+
+fail() { printf './do: %s\n' "$*" >&2; exit 1; }
+
+# took NAME START BUDGET: notes how long a part took, for the table at the end. The budget is in minutes, on 2 cores.
+minutes=()
+took() {
+  local seconds=$((SECONDS - $2)) over=
+  [ $seconds -le $(($3 * 60)) ] || over=", over its budget"
+  minutes+=("$(printf '%-24s %3d:%02d of %d%s' "$1" $((seconds / 60)) $((seconds % 60)) "$3" "$over")")
+}
+
+# part NAME BUDGET COMMAND...: runs it with its output in a log and says how long it took.
+# The command runs where `set -e` does not reach: functions given to it chain with &&.
+part() {
+  local name=$1 budget=$2 start=$SECONDS ticker= log status=0; shift 2
+  log=$(tr -cs a-z0-9 - <<<"${name,,}") log=$logs/${log%-}.log
+  printf '%-24s' "$name"
+  if [ -t 1 ]; then
+    while sleep 1 && kill -0 $$; do printf '\r%-24s %5d s ' "$name" $((SECONDS - start)); done 2>/dev/null & ticker=$!
+  fi
+  ("$@") >"$log" 2>&1 || status=$?
+  [ -z "$ticker" ] || { kill "$ticker"; wait "$ticker" || true; printf '\r%-24s' "$name"; } 2>/dev/null
+  printf ' %5d s\n' $((SECONDS - start))
+  took "$name" "$start" "$budget"
+  [ $status = 0 ] || { tail -n 40 "$log" >&2; fail "\"$name\" failed; all it said is in $PWD/$log"; }
+}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"
+  elif command -v sudo >/dev/null; then sudo "$@"
+  else fail "these need root, and there is no sudo: $*"; fi
+}
+
+apt_install() {
+  as_root apt-get update -q &&
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
+      -o DPkg::Lock::Timeout=300 "$@"
+}
+
+need_packages() {
+  local package missing=()
+  command -v dpkg-query >/dev/null || fail "this is not Debian: install what stands for $* and use the CMake presets"
+  for package; do
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+  done
+  [ ${#missing[@]} = 0 ] || part "Debian packages" 2 apt_install "${missing[@]}"
+}
+
+libtorch_install() {
+  /usr/bin/python3 -m venv .tools/venv &&
+    .tools/venv/bin/pip install --disable-pip-version-check --no-cache-dir --no-compile --no-deps "${libtorch[@]}" &&
+    echo "${libtorch[*]}" >.tools/venv/complete
+}
+
+need_libtorch() {
+  [ "$(cat .tools/venv/complete 2>/dev/null)" = "${libtorch[*]}" ] || part "LibTorch" 1 libtorch_install
+}
+
+need_program() {
+  need_packages "${build_packages[@]}"
+  need_libtorch
+  part "configure" 1 cmake --preset release
+  part "build the program" 8 cmake --build --preset release --target apps/dnamamba
+}
+
+demo() {
+  need_program
+  local out=build/demo/Mycoplasmoides_genitalium.npz dnamamba=build/release/apps/dnamamba
+  mkdir -p build/demo
+  echo "$dnamamba embed $genome -o $out --force"
+  "$dnamamba" embed "$genome" -o "$out" --force
+  cat <<NEXT
+
+The vectors of this genome, one for each 1,000 bases, are in $PWD/$out
+  look at some:       $dnamamba embed $genome -o - | head -n 3 | cut -f 1-8
+  embed your own:     $dnamamba embed YOUR.fa.gz -o YOUR.npz
+  learn the rest:     $dnamamba --help, then README.md
+NEXT
+}
+
+# run_tests PRESET BUDGET: shows ctest's output as it comes, and adds to passed and failed.
+passed=0 failed=0
+run_tests() {
+  local preset=$1 budget=$2 log=$logs/tests-$1.log start=$SECONDS of
+  ctest --preset "$preset" --parallel "$(nproc)" 2>&1 | tee "$log" || true
+  took "tests ($preset)" "$start" "$budget"
+  of=$(sed -n 's/.*tests passed, \([0-9]*\) tests failed out of \([0-9]*\).*/\1 \2/p' "$log")
+  [ -n "$of" ] || fail "ctest ended without a count: $PWD/$log"
+  failed=$((failed + ${of% *})) passed=$((passed + ${of#* } - ${of% *}))
+}
+
+test_all() {
+  need_packages "${build_packages[@]}"
+  need_libtorch
+  part "Python for the tests" 1 tests/python/environment
+  part "configure" 1 cmake --preset release
+  part "build" 8 cmake --build --preset release
+  part "configure (asan)" 1 cmake --preset asan
+  part "build (asan)" 3 cmake --build --preset asan
+  run_tests asan 1
+  run_tests release 3
+  took "all" 0 20
+  printf '\nminutes, and what each part may take on 2 cores with nothing built before:\n'
+  printf '  %s\n' "${minutes[@]}"
+  [ $failed = 0 ] || echo "what failed is in $PWD/$logs/tests-{asan,release}.log"
+  echo "$passed passed, $failed failed"
+  [ $failed = 0 ]
+}
+
+bench() {
+  need_program
+  part "build the benchmarks" 2 cmake --build --preset release --target tests/bench/dnamamba_bench
+  build/release/tests/bench/dnamamba_bench "$@"
+}
+
+install_to() {
+  [ $# = 1 ] || fail "install needs one folder, as in: ./do install \$HOME/.local"
+  need_program
+  part "build" 8 cmake --build --preset release
+  cmake --install build/release --prefix "$1"
+}
+
+cpp_files() { find core kernels apps tests \( -name '*.h' -o -name '*.cpp' \) -type f | sort; }
+changed_files() {
+  { git diff --name-only HEAD && git ls-files --others --exclude-standard; } | sort | comm -12 - <(cpp_files)
+}
+
+format() {
+  need_packages "${lint_packages[@]}"
+  cpp_files | xargs clang-format -i
+}
+
+lint() {
+  need_packages "${build_packages[@]}" "${lint_packages[@]}"
+  need_libtorch
+  part "configure" 1 cmake --preset release
+  local files=changed_files
+  if [ "${1:-}" = all ]; then files=cpp_files; else command -v git >/dev/null || fail "no git here: ./do lint all"; fi
+  $files | xargs -r clang-format --dry-run -Werror
+  $files | { grep '\.cpp$' || true; } | xargs -r -n 1 -P "$(nproc)" clang-tidy -p build/release --quiet
+  echo "$($files | wc -l) files are clean"
+}
+
+command=${1:-help}; shift || true
+case $command in
+  demo | build | test | bench | install | format | lint) ;;
+  help | -h | --help) help; exit ;;
+  *) help >&2; fail "there is no command \"$command\"" ;;
+esac
+mkdir -p "$logs" .tools
+exec 9>.tools/lock  # one ./do at a time in this folder
+flock -n 9 || { echo "another ./do works in this folder: waiting for it"; flock 9; }
+case $command in
+  build) need_program; echo "built: $PWD/build/release/apps/dnamamba" ;;
+  test) test_all ;;
+  install) install_to "$@" ;;
+  *) "$command" "$@" ;;
+esac

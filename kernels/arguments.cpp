@@ -1,0 +1,150 @@
+#include "kernels/arguments.h"
+
+#include <stdexcept>
+
+namespace dnamamba::kernels {
+
+void require(bool condition, const char* message) {
+  if (!condition) throw std::invalid_argument(message);
+}
+
+void check_ragged(const Ragged& ragged, const char* message) {
+  require(ragged.sequences >= 0 && (ragged.sequences == 0 || ragged.offsets != nullptr), message);
+  if (ragged.sequences == 0) return;
+  require(ragged.offsets[0] == 0, message);
+  for (std::int64_t s = 0; s < ragged.sequences; ++s) require(ragged.offsets[s] <= ragged.offsets[s + 1], message);
+}
+
+template <typename T>
+void check(const SelectiveScanInputs<T>& in) {
+  check_ragged(in.ragged, "selective_scan: offsets must begin with 0 and not decrease");
+  require(in.channels >= 1, "selective_scan: channels must be at least 1");
+  require(in.states >= 1 && in.states <= 256, "selective_scan: states must be in 1 ... 256");
+  require(in.A != nullptr, "selective_scan: A is missing");
+  if (in.ragged.tokens() == 0) return;
+  require(in.x != nullptr && in.delta != nullptr, "selective_scan: x or delta is missing");
+  require(in.B != nullptr && in.C != nullptr, "selective_scan: B or C is missing");
+}
+
+template <typename T>
+void check(const SelectiveScanInputs<T>& in, const SelectiveScanOutputs<T>& out) {
+  check(in);
+  require(out.y != nullptr || in.ragged.tokens() == 0, "selective_scan: y is missing");
+}
+
+template <typename T>
+void check(const SelectiveScanInputs<T>& in, const SelectiveScanGradients<T>& gradients) {
+  check(in);
+  require(gradients.dy != nullptr || in.ragged.tokens() == 0, "selective_scan: dy is missing");
+  require(gradients.dD == nullptr || in.D != nullptr, "selective_scan: dD is wanted, but D is null");
+  require(gradients.dz == nullptr || in.z != nullptr, "selective_scan: dz is wanted, but z is null");
+  require(gradients.ddelta_bias == nullptr || in.delta_bias != nullptr,
+          "selective_scan: ddelta_bias is wanted, but delta_bias is null");
+}
+
+template <typename T>
+void check(const CausalConv1dInputs<T>& in) {
+  check_ragged(in.ragged, "causal_conv1d: offsets must begin with 0 and not decrease");
+  require(in.channels >= 1, "causal_conv1d: channels must be at least 1");
+  require(in.width >= 1 && in.width <= 64, "causal_conv1d: width must be in 1 ... 64");
+  require(in.weight != nullptr, "causal_conv1d: weight is missing");
+  require(in.x != nullptr || in.ragged.tokens() == 0, "causal_conv1d: x is missing");
+}
+
+template <typename T>
+void check(const CausalConv1dInputs<T>& in, const CausalConv1dOutputs<T>& out) {
+  check(in);
+  require(out.y != nullptr || in.ragged.tokens() == 0, "causal_conv1d: y is missing");
+}
+
+template <typename T>
+void check(const CausalConv1dInputs<T>& in, const CausalConv1dGradients<T>& gradients) {
+  check(in);
+  require(gradients.dy != nullptr || in.ragged.tokens() == 0, "causal_conv1d: dy is missing");
+  require(gradients.dbias == nullptr || in.bias != nullptr, "causal_conv1d: dbias is wanted, but bias is null");
+}
+
+namespace {
+
+template <typename T>
+void check_rows(const AddRmsNormInputs<T>& in) {
+  require(in.rows >= 0, "add_rms_norm: rows must not be negative");
+  require(in.columns >= 1, "add_rms_norm: columns must be at least 1");
+  require(in.epsilon >= 0, "add_rms_norm: epsilon must not be negative");
+  require(in.weight != nullptr, "add_rms_norm: weight is missing");
+  require(in.x != nullptr || in.rows == 0, "add_rms_norm: x is missing");
+}
+
+template <typename T>
+void check_tokens(const TokenLossInputs<T>& in) {
+  require(in.tokens >= 0, "token_loss: tokens must not be negative");
+  require(in.width >= 1, "token_loss: width must be at least 1");
+  require(in.vocabulary >= 1 && in.vocabulary <= 1024, "token_loss: vocabulary must be in 1 ... 1024");
+  require(in.weight != nullptr, "token_loss: weight is missing");
+  if (in.tokens == 0) return;
+  require(in.hidden != nullptr && in.targets != nullptr, "token_loss: hidden or targets is missing");
+  for (std::int64_t t = 0; t < in.tokens; ++t) {
+    const bool counts = in.token_weights == nullptr || in.token_weights[t] != 0;
+    require(!counts || in.targets[t] < in.vocabulary, "token_loss: a target is not below vocabulary");
+  }
+}
+
+}  // namespace
+
+template <typename T>
+void check(const AddRmsNormInputs<T>& in, const AddRmsNormOutputs<T>& out) {
+  check_rows(in);
+  require(out.y != nullptr || in.rows == 0, "add_rms_norm: y is missing");
+}
+
+template <typename T>
+void check(const AddRmsNormInputs<T>& in, const AddRmsNormGradients<T>& gradients) {
+  check_rows(in);
+  require(in.residual == nullptr, "add_rms_norm: the backward pass takes the sum as x, and no residual");
+  require(gradients.dy != nullptr || in.rows == 0, "add_rms_norm: dy is missing");
+  require(gradients.dr != nullptr || in.rows == 0, "add_rms_norm: dr is missing");
+}
+
+template <typename T>
+void check(const TokenLossInputs<T>& in, const TokenLossOutputs<T>& out) {
+  check_tokens(in);
+  require(out.loss != nullptr || in.tokens == 0, "token_loss: loss is missing");
+}
+
+template <typename T>
+void check(const TokenLossInputs<T>& in, const TokenLossGradients<T>& gradients) {
+  check_tokens(in);
+  require(gradients.dloss != nullptr || in.tokens == 0, "token_loss: dloss is missing");
+}
+
+void check_sizes(const EmbedTokensSizes& sizes) {
+  require(sizes.tokens >= 0, "embed_tokens: tokens must not be negative");
+  require(sizes.vocabulary >= 1 && sizes.vocabulary <= 256, "embed_tokens: vocabulary must be in 1 ... 256");
+  require(sizes.width >= 1, "embed_tokens: width must be at least 1");
+}
+
+void check(const EmbedTokensSizes& sizes, const std::uint8_t* tokens, const void* from, const void* to) {
+  check_sizes(sizes);
+  require(sizes.tokens == 0 || (tokens != nullptr && from != nullptr && to != nullptr),
+          "embed_tokens: a pointer is missing");
+  for (std::int64_t t = 0; t < sizes.tokens; ++t) {
+    require(tokens[t] < sizes.vocabulary, "embed_tokens: a token is not below vocabulary");
+  }
+}
+
+#define DNAMAMBA_INSTANTIATE(T)                                                         \
+  template void check(const SelectiveScanInputs<T>&);                                   \
+  template void check(const SelectiveScanInputs<T>&, const SelectiveScanOutputs<T>&);   \
+  template void check(const SelectiveScanInputs<T>&, const SelectiveScanGradients<T>&); \
+  template void check(const CausalConv1dInputs<T>&);                                    \
+  template void check(const CausalConv1dInputs<T>&, const CausalConv1dOutputs<T>&);     \
+  template void check(const CausalConv1dInputs<T>&, const CausalConv1dGradients<T>&);   \
+  template void check(const AddRmsNormInputs<T>&, const AddRmsNormOutputs<T>&);         \
+  template void check(const AddRmsNormInputs<T>&, const AddRmsNormGradients<T>&);       \
+  template void check(const TokenLossInputs<T>&, const TokenLossOutputs<T>&);           \
+  template void check(const TokenLossInputs<T>&, const TokenLossGradients<T>&);
+DNAMAMBA_INSTANTIATE(float)
+DNAMAMBA_INSTANTIATE(double)
+#undef DNAMAMBA_INSTANTIATE
+
+}  // namespace dnamamba::kernels

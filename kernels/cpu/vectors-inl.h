@@ -1,0 +1,170 @@
+// Pieces of vector code that the kernels share; compiled once per instruction set.
+#if defined(DNAMAMBA_KERNELS_CPU_VECTORS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef DNAMAMBA_KERNELS_CPU_VECTORS_INL_H_
+#undef DNAMAMBA_KERNELS_CPU_VECTORS_INL_H_
+#else
+#define DNAMAMBA_KERNELS_CPU_VECTORS_INL_H_
+#endif
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+#include "hwy/contrib/math/math-inl.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace dnamamba::kernels::cpu::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+/// The first `count` (1 … lanes) values at `from`, zeros after them; reads nothing else.
+template <class D, typename T = hn::TFromD<D>>
+HWY_INLINE hn::Vec<D> load_part(D d, const T* from, std::int64_t count) {
+  if (count >= static_cast<std::int64_t>(hn::Lanes(d))) return hn::LoadU(d, from);
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
+  return hn::MaskedLoad(hn::FirstN(d, static_cast<std::size_t>(count)), d, from);
+#else
+  HWY_ALIGN T lanes[HWY_MAX_BYTES / sizeof(T)] = {};
+  for (std::int64_t i = 0; i < count; ++i) lanes[i] = from[i];
+  return hn::Load(d, lanes);
+#endif
+}
+
+/// Writes the first `count` (1 … lanes) values and nothing else.
+template <class D, typename T = hn::TFromD<D>>
+HWY_INLINE void store_part(D d, hn::Vec<D> v, T* to, std::int64_t count) {
+  if (count >= static_cast<std::int64_t>(hn::Lanes(d))) return hn::StoreU(v, d, to);
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
+  hn::BlendedStore(v, hn::FirstN(d, static_cast<std::size_t>(count)), d, to);
+#else
+  HWY_ALIGN T lanes[HWY_MAX_BYTES / sizeof(T)];
+  hn::Store(v, d, lanes);
+  for (std::int64_t i = 0; i < count; ++i) to[i] = lanes[i];
+#endif
+}
+
+/// Adds the lanes of `v` to sums kept in double.
+template <class D, typename T = hn::TFromD<D>>
+HWY_INLINE void add_to_double(D d, hn::Vec<D> v, double* sums) {
+  HWY_ALIGN T lanes[HWY_MAX_BYTES / sizeof(T)];
+  hn::Store(v, d, lanes);
+  for (std::size_t i = 0; i < hn::Lanes(d); ++i) sums[i] += double{lanes[i]};
+}
+
+// 2^r = 1 + r * P(r) on |r| <= 1/2: minimax coefficients of P, lowest first. The leading 1 is exact, so that the error
+// shrinks with r: factors close to 1, which are multiplied over thousands of tokens, are the most exact ones.
+inline constexpr float kExp2Float[] = {0.6931472149680279f,    0.24022652782887738f,   0.05550310551013797f,
+                                       0.0096176929729930623f, 0.0013406643902351759f, 0.00015594678161326619f};
+inline constexpr double kExp2Double[] = {0.69314718055994569675,   0.24022650695910098007,   0.055504108664790394552,
+                                         0.0096181291076070023796, 0.0013333558153439964747, 0.0001540353044157213033,
+                                         1.5252727385193868197e-5, 1.3215442675329822143e-6, 1.0180647659234138888e-7,
+                                         7.0725704128144235096e-9, 4.0780719295883366627e-10};
+
+template <class D, typename T, std::size_t kCount>
+HWY_INLINE hn::Vec<D> exp2_polynomial(D d, hn::Vec<D> r, const T (&coefficients)[kCount]) {
+  hn::Vec<D> p = hn::Set(d, coefficients[kCount - 1]);
+  for (std::size_t i = kCount - 1; i-- > 0;) p = hn::MulAdd(p, r, hn::Set(d, coefficients[i]));
+  return hn::MulAdd(p, r, hn::Set(d, T{1}));
+}
+template <class D>
+HWY_INLINE hn::Vec<D> exp2_near_zero(D d, hn::Vec<D> r) {
+  if constexpr (sizeof(hn::TFromD<D>) == 4) {
+    return exp2_polynomial(d, r, kExp2Float);
+  } else {
+    return exp2_polynomial(d, r, kExp2Double);
+  }
+}
+
+/// 2^x for x <= 0, relative error below 2^-23 (float) and 2^-52 (double); below the normal range, a number next to 0.
+/// kSmall: the caller knows that |x| < 1/2. Same bits, less work.
+template <bool kSmall, class D>
+HWY_INLINE hn::Vec<D> exp2_of_negative(D d, hn::Vec<D> x) {
+  if constexpr (kSmall) {
+    return exp2_near_zero(d, x);
+  } else {
+    using T = hn::TFromD<D>;
+    constexpr int kMantissaBits = std::numeric_limits<T>::digits - 1;
+    const hn::RebindToSigned<D> di;
+    // Adding 1.5 * 2^bits leaves the nearest integer in the lowest bits.
+    const hn::Vec<D> magic = hn::Set(d, T(1.5) * static_cast<T>(std::int64_t{1} << kMantissaBits));
+    x = hn::Max(x, hn::Set(d, static_cast<T>(std::numeric_limits<T>::min_exponent)));
+    const hn::Vec<D> shifted = hn::Add(x, magic);
+    const hn::Vec<D> p = exp2_near_zero(d, hn::Sub(x, hn::Sub(shifted, magic)));
+    const auto exponent = hn::ShiftLeft<kMantissaBits>(hn::BitCast(di, shifted));
+    return hn::BitCast(d, hn::Add(hn::BitCast(di, p), exponent));
+  }
+}
+
+/// sigmoid(v) from e = exp(-|v|): never divides by a large number, exact near both ends.
+template <class D>
+HWY_INLINE hn::Vec<D> sigmoid_from(D d, hn::Vec<D> v, hn::Vec<D> e) {
+  const hn::Vec<D> one = hn::Set(d, hn::TFromD<D>{1});
+  return hn::Div(hn::IfThenElse(hn::Lt(v, hn::Zero(d)), e, one), hn::Add(one, e));
+}
+template <class D>
+HWY_INLINE hn::Vec<D> sigmoid(D d, hn::Vec<D> v) {
+  return sigmoid_from(d, v, hn::Exp(d, hn::Neg(hn::Abs(v))));
+}
+template <class D>
+HWY_INLINE hn::Vec<D> silu(D d, hn::Vec<D> v) {
+  return hn::Mul(v, sigmoid(d, v));
+}
+/// silu's derivative, given s = sigmoid(v).
+template <class D>
+HWY_INLINE hn::Vec<D> silu_slope_from(D d, hn::Vec<D> v, hn::Vec<D> s) {
+  const hn::Vec<D> one = hn::Set(d, hn::TFromD<D>{1});
+  return hn::Mul(s, hn::MulAdd(v, hn::Sub(one, s), one));
+}
+
+/// softplus(v) = log(1 + exp(v)), v itself above 20; its slope goes to *slope when kSlope.
+template <bool kSlope, class D>
+HWY_INLINE hn::Vec<D> softplus(D d, hn::Vec<D> v, hn::Vec<D>* slope) {
+  using T = hn::TFromD<D>;
+  const hn::Vec<D> e = hn::Exp(d, hn::Neg(hn::Abs(v)));
+  const hn::Vec<D> soft = hn::Add(hn::Max(v, hn::Zero(d)), hn::Log1p(d, e));
+  const auto linear = hn::Gt(v, hn::Set(d, T{20}));
+  if constexpr (kSlope) *slope = hn::IfThenElse(linear, hn::Set(d, T{1}), sigmoid_from(d, v, e));
+  return hn::IfThenElse(linear, v, soft);
+}
+
+#if HWY_TARGET != HWY_SCALAR
+/// Sums of the lanes of kBlockLanes rows of a 128-bit block (4 floats or 2 doubles) at once, by transposing while
+/// adding.
+template <class D, typename T = hn::TFromD<D>>
+HWY_INLINE void store_lane_sums(D d, const T* rows, std::int64_t stride, T* to) {
+  const auto add_pair = [d](hn::Vec<D> a, hn::Vec<D> b)
+                            HWY_ATTR { return hn::Add(hn::InterleaveLower(d, a, b), hn::InterleaveUpper(d, a, b)); };
+  hn::Vec<D> sums = add_pair(hn::Load(d, rows), hn::Load(d, rows + stride));
+  if constexpr (sizeof(T) == 4) {
+    // Lanes of a pair are a b a b in each block of 128 bits; the two pairs as 64-bit lanes give a b c d.
+    const hn::Vec<D> other = add_pair(hn::Load(d, rows + 2 * stride), hn::Load(d, rows + 3 * stride));
+    const hn::Repartition<double, D> d64;
+    const auto low = hn::InterleaveLower(d64, hn::BitCast(d64, sums), hn::BitCast(d64, other));
+    const auto high = hn::InterleaveUpper(d64, hn::BitCast(d64, sums), hn::BitCast(d64, other));
+    sums = hn::Add(hn::BitCast(d, low), hn::BitCast(d, high));
+  }
+  HWY_ALIGN T lanes[HWY_MAX_BYTES / sizeof(T)];
+  hn::Store(sums, d, lanes);
+  const hn::Full128<T> block;
+  auto total = hn::Load(block, lanes);
+  for (std::size_t i = hn::Lanes(block); i < hn::Lanes(d); i += hn::Lanes(block)) {
+    total = hn::Add(total, hn::Load(block, lanes + i));
+  }
+  hn::StoreU(total, block, to);
+}
+#endif
+
+/// to[i] = sum of the lanes of the vector at rows + i * stride, for i below count.
+template <class D, typename T = hn::TFromD<D>>
+HWY_INLINE void sum_lanes(D d, const T* rows, std::int64_t stride, std::int64_t count, T* to) {
+  std::int64_t i = 0;
+#if HWY_TARGET != HWY_SCALAR
+  constexpr std::int64_t kAtOnce = 16 / sizeof(T);
+  for (; i + kAtOnce <= count; i += kAtOnce) store_lane_sums(d, rows + i * stride, stride, to + i);
+#endif
+  for (; i < count; ++i) to[i] = hn::GetLane(hn::SumOfLanes(d, hn::Load(d, rows + i * stride)));
+}
+
+}  // namespace dnamamba::kernels::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif  // toggle

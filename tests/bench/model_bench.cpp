@@ -1,0 +1,137 @@
+// Tokens a second of whole models, beside the matrix products alone: the same products with nothing between them, timed in turn with
+// the model in the same run, so that the ratio holds where the machine's speed does not.
+//
+//   dnamamba_bench [THREADS [ROUNDS]]
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/randn.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/model/backbone.h"
+#include "core/ops/linear.h"
+#include "core/tokens/alphabet.h"
+#include "core/train/streamed_gradient.h"
+
+namespace dnamamba::bench {
+namespace {
+
+double seconds_of(const std::function<void()>& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+// All matrix products of one pass over T tokens.
+class Products {
+ public:
+  Products(const model::ModelConfig& config, std::int64_t tokens) {
+    const auto& mixer = std::get<model::Mamba1Config>(config.layers.front().mixer);
+    const auto add = [&](std::int64_t in, std::int64_t out) {
+      inputs_.push_back(at::randn({tokens, in}));
+      weights_.push_back(at::randn({out, in}));
+      outputs_.push_back(at::randn({tokens, out}));
+    };
+    layers_ = static_cast<std::int64_t>(config.layers.size());
+    add(config.d_model, 2 * mixer.d_inner);
+    add(mixer.d_inner, mixer.dt_rank + 2 * mixer.d_state);
+    add(mixer.dt_rank, mixer.d_inner);
+    add(mixer.d_inner, config.d_model);
+  }
+
+  void forward() const {
+    for (std::int64_t layer = 0; layer < layers_; ++layer)
+      for (std::size_t i = 0; i < inputs_.size(); ++i) ops::linear(inputs_[i], weights_[i]);
+  }
+
+  // The gradients of input and weight of each product.
+  void backward() const {
+    for (std::int64_t layer = 0; layer < layers_; ++layer)
+      for (std::size_t i = 0; i < inputs_.size(); ++i) {
+        at::matmul(outputs_[i], weights_[i]);
+        at::matmul(outputs_[i].t(), inputs_[i]);
+      }
+  }
+
+ private:
+  std::int64_t layers_;
+  std::vector<at::Tensor> inputs_, weights_, outputs_;
+};
+
+struct Timing {
+  double model = 0;
+  double products = 0;
+};
+
+Timing in_turn(const std::function<void()>& model, const std::function<void()>& products, int rounds) {
+  model();
+  products();
+  std::vector<double> model_seconds, product_seconds;
+  for (int i = 0; i < rounds; ++i) {
+    model_seconds.push_back(seconds_of(model));
+    product_seconds.push_back(seconds_of(products));
+  }
+  return {median(model_seconds), median(product_seconds)};
+}
+
+void print(const std::string& what, const Timing& timing, std::int64_t tokens) {
+  const auto count = static_cast<double>(tokens);
+  std::printf("  %-34s %10.0f tokens/s   products alone %10.0f tokens/s   ratio %.2f\n", what.c_str(),
+              count / timing.model, count / timing.products, timing.products / timing.model);
+}
+
+void bench_model(const std::string& name, const model::ModelConfig& config, std::int64_t tokens, int rounds) {
+  std::printf("%s: %s, %lld parameters, %lld tokens\n", name.c_str(), model::describe(config).c_str(),
+              static_cast<long long>(model::count_parameters(config)), static_cast<long long>(tokens));
+  model::Parameters parameters = model::initialise_parameters(config, 1);
+  const model::Backbone backbone(config, parameters);
+  const tokens::Alphabet alphabet = tokens::Alphabet::built_in("dnamamba");
+  std::vector<std::uint8_t> sequence(tokens + 1);
+  for (std::int64_t i = 0; i <= tokens; ++i) sequence[i] = static_cast<std::uint8_t>(7 + (i * i / 7 + i / 3) % 4);
+  const at::Tensor ids = at::from_blob(sequence.data(), {tokens}, at::kByte);
+  const Products products(config, tokens);
+  {
+    const at::NoGradGuard no_graph;
+    print("inference", in_turn([&] { backbone.advance({.tokens = ids}); }, [&] { products.forward(); }, rounds), tokens);
+  }
+  for (auto& [key, parameter] : parameters) parameter.requires_grad_(true);
+  train::NextTokenBatch batch;
+  batch.append(sequence, alphabet);
+  const double weight = batch.total_weight();
+  const auto train = [&](std::int64_t segment) {
+    train::streamed_gradient(backbone, batch, segment, weight);
+    for (auto& [key, parameter] : parameters) parameter.mutable_grad().zero_();
+  };
+  const auto product_pass = [&](int forwards) {
+    const at::NoGradGuard no_graph;
+    for (int i = 0; i < forwards; ++i) products.forward();
+    products.backward();
+  };
+  print("training, plain", in_turn([&] { train(tokens); }, [&] { product_pass(1); }, rounds), tokens);
+  print("training, streamed in 4 segments", in_turn([&] { train(tokens / 4); }, [&] { product_pass(2); }, rounds), tokens);
+}
+
+}  // namespace
+}  // namespace dnamamba::bench
+
+int main(int argc, char** argv) {
+  using namespace dnamamba;
+  if (argc > 1) at::set_num_threads(std::atoi(argv[1]));
+  const int rounds = argc > 2 ? std::atoi(argv[2]) : 5;
+  std::printf("%d threads, fp32, medians of %d rounds\n", at::get_num_threads(), rounds);
+  bench::bench_model("8 x 256", model::mamba1_config(256, 8), 8192, rounds);
+  bench::bench_model("4 x 128", model::mamba1_config(128, 4), 8192, rounds);
+}

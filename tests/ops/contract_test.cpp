@@ -1,0 +1,265 @@
+// What operators refuse, and what they answer about shapes alone.
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include "core/ops/add_rms_norm.h"
+#include "core/ops/causal_conv1d.h"
+#include "core/ops/embed_tokens.h"
+#include "core/ops/selective_scan.h"
+#include "core/ops/token_loss.h"
+#include "tests/ops/operators.h"
+#include "tests/support/tensors.h"
+#include "tests/support/throws.h"
+
+namespace dnamamba::test {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr std::int64_t kTokens = 6, kChannels = 4, kStates = 3;
+
+ops::SelectiveScan good_scan() {
+  return {.x = at::zeros({kTokens, kChannels}),
+          .delta = at::zeros({kTokens, kChannels}),
+          .A = at::zeros({kChannels, kStates}),
+          .B = at::zeros({kTokens, kStates}),
+          .C = at::zeros({kTokens, kStates}),
+          .D = at::zeros({kChannels}),
+          .z = at::zeros({kTokens, kChannels}),
+          .delta_bias = at::zeros({kChannels}),
+          .offsets = int64_tensor({0, 2, kTokens}),
+          .initial_state = at::zeros({2, kChannels, kStates})};
+}
+
+ops::CausalConv1d good_conv() {
+  return {.x = at::zeros({kTokens, kChannels}),
+          .weight = at::zeros({kChannels, 4}),
+          .bias = at::zeros({kChannels}),
+          .offsets = int64_tensor({0, 2, kTokens}),
+          .initial_state = at::zeros({2, 3, kChannels})};
+}
+
+ops::AddRmsNorm good_norm() {
+  return {.x = at::zeros({kTokens, kChannels}),
+          .residual = at::zeros({kTokens, kChannels}),
+          .weight = at::zeros({kChannels}),
+          .bias = at::zeros({kChannels})};
+}
+
+ops::TokenLoss good_loss() {
+  return {.hidden = at::zeros({kTokens, kChannels}),
+          .weight = at::zeros({7, kChannels}),
+          .targets = at::zeros({kTokens}, at::kByte),
+          .token_weights = at::ones({kTokens})};
+}
+
+// The message that a call gives after one field of it was changed.
+template <typename Call, typename Change>
+std::string refusal(Call call, void (*operation)(const Call&), Change change) {
+  EXPECT_NO_THROW(operation(call));
+  change(call);
+  return error_text<c10::Error>([&] { operation(call); });
+}
+
+template <typename Change>
+std::string scan_refusal(Change change) {
+  return refusal(
+      good_scan(), +[](const ops::SelectiveScan& call) { ops::selective_scan(call); }, change);
+}
+template <typename Change>
+std::string conv_refusal(Change change) {
+  return refusal(
+      good_conv(), +[](const ops::CausalConv1d& call) { ops::causal_conv1d(call); }, change);
+}
+template <typename Change>
+std::string norm_refusal(Change change) {
+  return refusal(
+      good_norm(), +[](const ops::AddRmsNorm& call) { ops::add_rms_norm(call); }, change);
+}
+template <typename Change>
+std::string loss_refusal(Change change) {
+  return refusal(
+      good_loss(), +[](const ops::TokenLoss& call) { ops::token_loss(call); }, change);
+}
+
+TEST(SelectiveScan, RefusesEveryTensorOfAnotherShapeOrTypeByName) {
+  const at::Tensor wrong = at::zeros({5, 5}), doubles = at::zeros({kTokens, kChannels}, at::kDouble);
+  using Scan = ops::SelectiveScan;
+  EXPECT_THAT(scan_refusal([&](Scan& c) { c.x = at::zeros({kTokens}); }), HasSubstr("x must be [tokens, channels]"));
+  EXPECT_THAT(scan_refusal([&](Scan& c) { c.delta = wrong; }), HasSubstr("delta has shape"));
+  EXPECT_THAT(scan_refusal([&](Scan& c) { c.delta = doubles; }), HasSubstr("delta is Double"));
+  EXPECT_THAT(scan_refusal([&](Scan& c) { c.A = wrong; }), HasSubstr("A has shape"));
+  EXPECT_THAT(scan_refusal([&](Scan& c) { c.A = at::zeros({kChannels}); }), HasSubstr("A must be"));
+  EXPECT_THAT(scan_refusal([&](Scan& c) { c.B = wrong; }), HasSubstr("B has shape"));
+  EXPECT_THAT(scan_refusal([&](Scan& c) { c.C = wrong; }), HasSubstr("C has shape"));
+  EXPECT_THAT(scan_refusal([&](Scan& c) { c.D = wrong; }), HasSubstr("D has shape"));
+  EXPECT_THAT(scan_refusal([&](Scan& c) { c.z = wrong; }), HasSubstr("z has shape"));
+  EXPECT_THAT(scan_refusal([&](Scan& c) { c.delta_bias = wrong; }), HasSubstr("delta_bias has shape"));
+  EXPECT_THAT(scan_refusal([&](Scan& c) {
+                c.initial_state = at::zeros({3, kChannels, kStates});
+              }),
+              HasSubstr("initial_state has shape"));
+  EXPECT_THAT(scan_refusal([&](Scan& c) { c.x = at::zeros({kTokens, kChannels}, at::kHalf); }), HasSubstr("Half"));
+}
+
+TEST(SelectiveScan, RefusesSizesOutOfRange) {
+  EXPECT_THAT(error_text<c10::Error>([] {
+                const at::Tensor rows = at::zeros({kTokens, kChannels}), wide = at::zeros({kTokens, 257});
+                ops::selective_scan({.x = rows, .delta = rows, .A = at::zeros({kChannels, 257}), .B = wide, .C = wide});
+              }),
+              HasSubstr("states"));
+}
+
+TEST(RaggedOperators, RefuseOffsetsThatDontRunFromZeroToTheNumberOfTokens) {
+  const std::vector<std::pair<at::Tensor, std::string>> wrong = {
+      {int64_tensor({0, 2, kTokens + 1}), "offsets must run from 0 to 6"},
+      {int64_tensor({1, 2, kTokens}), "offsets must run from 0 to 6"},
+      {int64_tensor({0, 2, 4}), "offsets must run from 0 to 6"},
+      {int64_tensor({0, 7, kTokens}), "offsets fall from 7 to 6"},
+      {int64_tensor({0, 2, kTokens}).to(at::kInt), "offsets must be an int64 tensor"},
+      {int64_tensor({0, 2, kTokens}).reshape({1, 3}), "offsets must be an int64 tensor"},
+      {int64_tensor({0, kTokens}), "initial_state has shape"}};
+  for (const auto& [offsets, text] : wrong) {
+    EXPECT_THAT(scan_refusal([&](ops::SelectiveScan& c) { c.offsets = offsets; }), HasSubstr(text));
+    EXPECT_THAT(conv_refusal([&](ops::CausalConv1d& c) { c.offsets = offsets; }), HasSubstr(text));
+  }
+}
+
+TEST(CausalConv1d, RefusesEveryTensorOfAnotherShapeOrTypeByName) {
+  const at::Tensor wrong = at::zeros({5, 5});
+  using Conv = ops::CausalConv1d;
+  EXPECT_THAT(conv_refusal([&](Conv& c) { c.x = at::zeros({kTokens, kChannels, 1}); }), HasSubstr("x must be"));
+  EXPECT_THAT(conv_refusal([&](Conv& c) { c.weight = wrong; }), HasSubstr("weight has shape"));
+  EXPECT_THAT(conv_refusal([&](Conv& c) { c.weight = at::zeros({kChannels, 1, 4}); }), HasSubstr("weight must be"));
+  EXPECT_THAT(conv_refusal([&](Conv& c) { c.bias = wrong; }), HasSubstr("bias has shape"));
+  EXPECT_THAT(conv_refusal([&](Conv& c) { c.bias = at::zeros({kChannels}, at::kDouble); }),
+              HasSubstr("bias is Double"));
+  EXPECT_THAT(conv_refusal([&](Conv& c) {
+                c.initial_state = at::zeros({2, 4, kChannels});
+              }),
+              HasSubstr("initial_state has shape"));
+  EXPECT_THAT(conv_refusal([&](Conv& c) {
+                c.weight = at::zeros({kChannels, 65});
+                c.initial_state.reset();
+              }),
+              HasSubstr("width"));
+}
+
+TEST(AddRmsNorm, RefusesEveryTensorOfAnotherShapeOrTypeByName) {
+  const at::Tensor wrong = at::zeros({5, 5});
+  using Norm = ops::AddRmsNorm;
+  EXPECT_THAT(norm_refusal([&](Norm& c) { c.x = at::zeros({kTokens}); }), HasSubstr("x must be"));
+  EXPECT_THAT(norm_refusal([&](Norm& c) { c.residual = wrong; }), HasSubstr("residual has shape"));
+  EXPECT_THAT(norm_refusal([&](Norm& c) { c.weight = wrong; }), HasSubstr("weight has shape"));
+  EXPECT_THAT(norm_refusal([&](Norm& c) { c.bias = wrong; }), HasSubstr("bias has shape"));
+  EXPECT_THAT(norm_refusal([&](Norm& c) { c.weight = at::zeros({kChannels}, at::kDouble); }),
+              HasSubstr("weight is Double"));
+  EXPECT_THAT(norm_refusal([&](Norm& c) { c.epsilon = -1; }), HasSubstr("epsilon"));
+}
+
+TEST(TokenLoss, RefusesEveryTensorOfAnotherShapeOrTypeByName) {
+  const at::Tensor wrong = at::zeros({5, 5});
+  using Loss = ops::TokenLoss;
+  EXPECT_THAT(loss_refusal([&](Loss& c) { c.hidden = at::zeros({kTokens}); }), HasSubstr("hidden must be"));
+  EXPECT_THAT(loss_refusal([&](Loss& c) { c.weight = wrong; }), HasSubstr("weight has shape"));
+  EXPECT_THAT(loss_refusal([&](Loss& c) { c.targets = at::zeros({kTokens}, at::kLong); }),
+              HasSubstr("targets is Long"));
+  EXPECT_THAT(loss_refusal([&](Loss& c) { c.token_weights = wrong; }), HasSubstr("token_weights has shape"));
+  EXPECT_THAT(loss_refusal([&](Loss& c) { c.targets = at::ones({kTokens}, at::kByte).mul(7); }),
+              HasSubstr("a target is not below vocabulary"));
+}
+
+TEST(EmbedTokens, RefusesWrongShapesTypesAndTokens) {
+  const auto embed = [](const at::Tensor& tokens, const at::Tensor& table) {
+    return error_text<c10::Error>([&] { ops::embed_tokens(tokens, table); });
+  };
+  const at::Tensor table = at::zeros({5, kChannels});
+  EXPECT_THAT(embed(at::zeros({2, 2}, at::kByte), table), HasSubstr("tokens must be"));
+  EXPECT_THAT(embed(at::zeros({2}, at::kLong), table), HasSubstr("tokens is Long"));
+  EXPECT_THAT(embed(at::zeros({2}, at::kByte), at::zeros({5})), HasSubstr("table must be"));
+  EXPECT_THAT(embed(at::zeros({2}, at::kByte), at::zeros({257, 2})), HasSubstr("vocabulary"));
+  EXPECT_THAT(embed(at::ones({2}, at::kByte).mul(5), table), HasSubstr("a token is not below vocabulary"));
+}
+
+TEST(TokenLoss, DoesNotLookAtTokensOfWeightZero) {
+  const at::Tensor hidden = at::ones({2, kChannels}), weights = at::ones({2});
+  hidden[0].fill_(std::numeric_limits<double>::quiet_NaN());
+  weights[0].fill_(0);
+  at::Tensor targets = at::zeros({2}, at::kByte);
+  targets[0].fill_(200);
+  const at::Tensor loss = ops::token_loss(
+      {.hidden = hidden, .weight = at::zeros({7, kChannels}), .targets = targets, .token_weights = weights});
+  EXPECT_EQ(loss[0].item<float>(), 0);
+  EXPECT_NEAR(loss[1].item<float>(), std::log(7.0), 1e-6);
+}
+
+TEST(EveryOperator, AnswersInViewsThatAreNotContiguousAsInCopies) {
+  ops::SelectiveScan call = good_scan();
+  RandomTensors random(1);
+  const at::Tensor wide = random.normal({kTokens, 2 * kStates}, at::kFloat);
+  call.x = random.normal({kChannels, kTokens}, at::kFloat).t();
+  call.B = wide.narrow(1, 0, kStates);
+  call.C = wide.narrow(1, kStates, kStates);
+  const at::Tensor strided = std::get<0>(ops::selective_scan(call));
+  call.x = call.x.contiguous();
+  call.B = call.B.contiguous();
+  call.C = call.C.contiguous();
+  EXPECT_EQ(relative_error(strided, std::get<0>(ops::selective_scan(call))), 0);
+}
+
+at::Tensor without_values(const at::Tensor& tensor) {
+  return tensor.defined() ? tensor.detach().to(at::kMeta).requires_grad_(tensor.is_floating_point()) : tensor;
+}
+
+// Shapes and types of the answers and of all gradients, of a call with values or without.
+std::vector<std::string> shapes_of(const Operator& op, const Operator::Inputs& inputs) {
+  const auto answer = op.call(inputs, int64_tensor(op.offsets));
+  std::vector<at::Tensor> outputs = answer.rows, leaves = inputs.rows, tensors;
+  if (answer.state.defined()) outputs.push_back(answer.state);
+  leaves.insert(leaves.end(), inputs.parameters.begin(), inputs.parameters.end());
+  if (inputs.state.defined()) leaves.push_back(inputs.state);
+  std::vector<at::Tensor> arriving;
+  for (const at::Tensor& output : outputs) arriving.push_back(at::ones(output.sizes(), output.options()));
+  tensors = outputs;
+  for (const at::Tensor& gradient : torch::autograd::grad(outputs, leaves, arriving)) tensors.push_back(gradient);
+  std::vector<std::string> texts;
+  for (const at::Tensor& tensor : tensors)
+    texts.push_back(
+        c10::str(tensor.sizes(), " ", tensor.scalar_type(), tensor.requires_grad() ? " differentiable" : ""));
+  return texts;
+}
+
+TEST(EveryOperator, AnswersShapesWithoutValues) {
+  for (const Operator& op : every_operator({.channels = 5, .offsets = {0, 4, 4, 9}, .dtype = at::kFloat})) {
+    SCOPED_TRACE(op.name);
+    Operator::Inputs values = op.inputs, shapes = op.inputs;
+    const auto each = [](Operator::Inputs& inputs, const auto& change) {
+      for (auto* list : {&inputs.rows, &inputs.parameters, &inputs.fixed_rows})
+        for (at::Tensor& tensor : *list) tensor = change(tensor);
+      inputs.state = change(inputs.state);
+    };
+    each(values, [](const at::Tensor& tensor) {
+      return tensor.defined() ? tensor.clone().requires_grad_(tensor.is_floating_point()) : tensor;
+    });
+    each(shapes, without_values);
+    EXPECT_EQ(shapes_of(op, shapes), shapes_of(op, values));
+  }
+}
+
+TEST(RaggedOperators, AnswerAnEmptyTensorForAFinalStateThatNobodyWants) {
+  ops::SelectiveScan scan = good_scan();
+  scan.x = scan.x.clone().requires_grad_(true);
+  const auto [y, state] = ops::selective_scan(scan);
+  EXPECT_EQ(state.numel(), 0);
+  EXPECT_TRUE(y.requires_grad());
+  EXPECT_FALSE(state.requires_grad());
+  EXPECT_EQ(std::get<1>(ops::causal_conv1d(good_conv())).numel(), 0);
+}
+
+}  // namespace
+}  // namespace dnamamba::test

@@ -1,0 +1,178 @@
+#include "tests/ops/operators.h"
+
+#include <ATen/ops/from_blob.h>
+
+#include <string>
+
+#include "core/ops/add_rms_norm.h"
+#include "core/ops/causal_conv1d.h"
+#include "core/ops/embed_tokens.h"
+#include "core/ops/selective_scan.h"
+#include "core/ops/token_loss.h"
+#include "tests/support/tensors.h"
+
+namespace dnamamba::test {
+namespace {
+
+using ops::OptionalTensor;
+using Inputs = Operator::Inputs;
+using Answer = Operator::Answer;
+
+std::int64_t tokens_of(const Setting& setting) {
+  return setting.offsets.back();
+}
+std::int64_t sequences_of(const Setting& setting) {
+  return static_cast<std::int64_t>(setting.offsets.size()) - 1;
+}
+
+OptionalTensor optional(const std::vector<at::Tensor>& tensors, std::size_t i) {
+  return i < tensors.size() ? OptionalTensor(tensors[i]) : std::nullopt;
+}
+
+}  // namespace
+
+at::Tensor int64_tensor(const std::vector<std::int64_t>& values) {
+  return at::from_blob(const_cast<std::int64_t*>(values.data()), {static_cast<std::int64_t>(values.size())}, at::kLong)
+      .clone();
+}
+
+Operator selective_scan(const Setting& setting, bool full, bool reverse) {
+  RandomTensors random(setting.seed);
+  const std::int64_t tokens = tokens_of(setting), channels = setting.channels, states = channels < 10 ? 3 : 16;
+  const auto normal = [&](at::IntArrayRef shape) { return random.normal(shape, setting.dtype); };
+  Operator op;
+  op.name = std::string("selective_scan") + (full ? ", full" : ", bare") + (reverse ? ", reverse" : "");
+  op.inputs.rows = {normal({tokens, channels}), normal({tokens, channels}).sub(1), normal({tokens, states}),
+                    normal({tokens, states})};
+  op.inputs.parameters = {normal({channels, states}).mul(0.5).exp().neg()};
+  if (full) {
+    op.inputs.rows.push_back(normal({tokens, channels}));
+    op.inputs.parameters.push_back(normal({channels}));
+    op.inputs.parameters.push_back(normal({channels}));
+    op.inputs.state = normal({sequences_of(setting), channels, states});
+  }
+  op.offsets = setting.offsets;
+  op.reverse = reverse;
+  op.call = [reverse](const Inputs& in, const at::Tensor& offsets) {
+    const auto [y, state] = ops::selective_scan({.x = in.rows[0],
+                                                 .delta = in.rows[1],
+                                                 .A = in.parameters[0],
+                                                 .B = in.rows[2],
+                                                 .C = in.rows[3],
+                                                 .D = optional(in.parameters, 1),
+                                                 .z = optional(in.rows, 4),
+                                                 .delta_bias = optional(in.parameters, 2),
+                                                 .offsets = ops::or_absent(offsets),
+                                                 .initial_state = ops::or_absent(in.state),
+                                                 .want_final_state = true,
+                                                 .reverse = reverse});
+    return Answer{{y}, state};
+  };
+  return op;
+}
+
+Operator causal_conv1d(const Setting& setting, std::int64_t width, bool full, bool reverse) {
+  RandomTensors random(setting.seed);
+  const std::int64_t tokens = tokens_of(setting), channels = setting.channels;
+  Operator op;
+  op.name =
+      "causal_conv1d, width " + std::to_string(width) + (full ? ", full" : ", bare") + (reverse ? ", reverse" : "");
+  op.inputs.rows = {random.normal({tokens, channels}, setting.dtype)};
+  op.inputs.parameters = {random.normal({channels, width}, setting.dtype)};
+  if (full) {
+    op.inputs.parameters.push_back(random.normal({channels}, setting.dtype));
+    op.inputs.state = random.normal({sequences_of(setting), width - 1, channels}, setting.dtype);
+  }
+  op.offsets = setting.offsets;
+  op.reverse = reverse;
+  op.call = [full, reverse](const Inputs& in, const at::Tensor& offsets) {
+    const auto [y, state] = ops::causal_conv1d({.x = in.rows[0],
+                                                .weight = in.parameters[0],
+                                                .bias = optional(in.parameters, 1),
+                                                .offsets = ops::or_absent(offsets),
+                                                .initial_state = ops::or_absent(in.state),
+                                                .want_final_state = true,
+                                                .silu = full,
+                                                .reverse = reverse});
+    return Answer{{y}, state};
+  };
+  return op;
+}
+
+Operator add_rms_norm(const Setting& setting, bool layer_norm, bool full) {
+  RandomTensors random(setting.seed);
+  const std::int64_t tokens = tokens_of(setting), channels = setting.channels;
+  const auto normal = [&](at::IntArrayRef shape) { return random.normal(shape, setting.dtype); };
+  Operator op;
+  op.name = std::string(layer_norm ? "layer norm" : "add_rms_norm") + (full ? ", full" : ", bare");
+  op.inputs.rows = {normal({tokens, channels})};
+  op.inputs.parameters = {normal({channels})};
+  if (full) {
+    op.inputs.rows.push_back(normal({tokens, channels}));
+    op.inputs.parameters.push_back(normal({channels}));
+  }
+  op.offsets = setting.offsets;
+  // A large epsilon: with one channel, the norm of a value would otherwise hardly depend on it.
+  op.call = [layer_norm](const Inputs& in, const at::Tensor&) {
+    const auto [y, residual] = ops::add_rms_norm({.x = in.rows[0],
+                                                  .residual = optional(in.rows, 1),
+                                                  .weight = in.parameters[0],
+                                                  .bias = optional(in.parameters, 1),
+                                                  .epsilon = 0.1,
+                                                  .layer_norm = layer_norm});
+    return Answer{{y, residual}, {}};
+  };
+  return op;
+}
+
+Operator token_loss(const Setting& setting, bool weighted) {
+  RandomTensors random(setting.seed);
+  const std::int64_t tokens = tokens_of(setting), vocabulary = 11;
+  Operator op;
+  op.name = std::string("token_loss") + (weighted ? ", weighted" : "");
+  op.inputs.rows = {random.normal({tokens, setting.channels}, setting.dtype)};
+  op.inputs.parameters = {random.normal({vocabulary, setting.channels}, setting.dtype, 0.3)};
+  op.inputs.fixed_rows = {random.ids(tokens, vocabulary)};
+  if (weighted) op.inputs.fixed_rows.push_back(random.ids(tokens, 3).to(at::kFloat).mul(0.7));  // 0, 0.7, 1.4
+  op.offsets = setting.offsets;
+  op.call = [](const Inputs& in, const at::Tensor&) {
+    return Answer{{ops::token_loss({.hidden = in.rows[0],
+                                    .weight = in.parameters[0],
+                                    .targets = in.fixed_rows[0],
+                                    .token_weights = optional(in.fixed_rows, 1)})},
+                  {}};
+  };
+  return op;
+}
+
+Operator embed_tokens(const Setting& setting) {
+  RandomTensors random(setting.seed);
+  Operator op;
+  op.name = "embed_tokens";
+  op.inputs.parameters = {random.normal({7, setting.channels}, setting.dtype)};
+  op.inputs.fixed_rows = {random.ids(tokens_of(setting), 7)};
+  op.offsets = setting.offsets;
+  op.call = [](const Inputs& in, const at::Tensor&) {
+    return Answer{{ops::embed_tokens(in.fixed_rows[0], in.parameters[0])}, {}};
+  };
+  return op;
+}
+
+std::vector<Operator> every_operator(const Setting& setting) {
+  return {selective_scan(setting, true, false),
+          selective_scan(setting, false, false),
+          selective_scan(setting, true, true),
+          causal_conv1d(setting, 4, true, false),
+          causal_conv1d(setting, 2, false, false),
+          causal_conv1d(setting, 4, true, true),
+          causal_conv1d(setting, 1, true, false),
+          causal_conv1d(setting, 7, true, false),
+          add_rms_norm(setting, false, true),
+          add_rms_norm(setting, false, false),
+          add_rms_norm(setting, true, true),
+          token_loss(setting, true),
+          token_loss(setting, false),
+          embed_tokens(setting)};
+}
+
+}  // namespace dnamamba::test

@@ -1,0 +1,296 @@
+#include "core/outputs/embedding_writer.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <bit>
+#include <cmath>
+#include <csignal>
+#include <cstring>
+#include <limits>
+#include <sstream>
+
+#include "core/base/error.h"
+#include "core/files/npz.h"
+#include "core/outputs/float16.h"
+#include "tests/support/file_size_limit.h"
+#include "tests/support/python.h"
+#include "tests/support/temp_dir.h"
+#include "tests/support/throws.h"
+
+namespace dnamamba::outputs {
+namespace {
+
+namespace fs = std::filesystem;
+using base::IoError;
+using base::UsageError;
+using test::content_of;
+using test::error_text;
+using test::TempDir;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+EmbeddingWriterOptions options_of(std::int64_t width, EmbeddingType type = EmbeddingType::kFloat32) {
+  EmbeddingWriterOptions options;
+  options.width = width;
+  options.type = type;
+  options.metadata = R"({"model":"small"})";
+  return options;
+}
+
+// Two records with rows, one without, written to `path`.
+std::int64_t write_sample(const std::string& path, EmbeddingType type = EmbeddingType::kFloat32,
+                          EmbeddingFormat format = EmbeddingFormat::kAuto) {
+  const auto writer = open_embedding_writer(path, format, options_of(3, type));
+  const std::int64_t first = writer->add_record("chr1");
+  const float a[] = {0.1f, -2.5f, 1e-8f};
+  const float b[] = {kNan, kNan, kNan};
+  const float c[] = {70000.0f, 3.4028235e38f, 1.0f};
+  writer->write({first, 0, 1000, '+', a});
+  writer->write({first, 1000, std::int64_t{5} << 32, '-', b});
+  writer->set_record_length(first, std::int64_t{5} << 32);
+  writer->add_record("empty", 0);
+  const std::int64_t third = writer->add_record("plasmid", 12);
+  writer->write({third, 3, 12, '.', c});
+  EXPECT_EQ(writer->rows(), 3);
+  EXPECT_EQ(writer->records(), 3);
+  writer->close();
+  return writer->overflowed();
+}
+
+template <typename T>
+std::vector<T> values_of(const files::NpyArray& array) {
+  std::vector<T> values(array.elements.size() / sizeof(T));
+  std::memcpy(values.data(), array.elements.data(), array.elements.size());
+  return values;
+}
+
+TEST(EmbeddingWriter, NpzHoldsRowsAndTheirPlaces) {
+  const TempDir folder;
+  EXPECT_EQ(write_sample(folder.file("a.npz")), 0);
+  const auto arrays = files::read_npz(folder.file("a.npz"));
+  EXPECT_EQ(arrays.at("embeddings").header.shape, (std::vector<std::int64_t>{3, 3}));
+  const auto values = values_of<float>(arrays.at("embeddings"));
+  EXPECT_EQ(values[1], -2.5f);
+  EXPECT_TRUE(std::isnan(values[3]));
+  EXPECT_EQ(values[7], 3.4028235e38f);
+  EXPECT_EQ(values_of<std::int64_t>(arrays.at("record")), (std::vector<std::int64_t>{0, 0, 2}));
+  EXPECT_EQ(values_of<std::int64_t>(arrays.at("start")), (std::vector<std::int64_t>{0, 1000, 3}));
+  EXPECT_EQ(values_of<std::int64_t>(arrays.at("end")), (std::vector<std::int64_t>{1000, std::int64_t{5} << 32, 12}));
+  EXPECT_EQ(values_of<char>(arrays.at("strand")), (std::vector<char>{'+', '-', '.'}));
+  EXPECT_EQ(values_of<std::int64_t>(arrays.at("record_lengths")),
+            (std::vector<std::int64_t>{std::int64_t{5} << 32, 0, 12}));
+  EXPECT_EQ(values_of<std::int64_t>(arrays.at("record_name_offsets")), (std::vector<std::int64_t>{0, 4, 9, 16}));
+}
+
+TEST(EmbeddingWriter, NumpyReadsAllOfIt) {
+  DNAMAMBA_REQUIRE_PYTHON("numpy");
+  const TempDir folder;
+  write_sample(folder.file("a.npz"));
+  write_sample(folder.file("h.npz"), EmbeddingType::kFloat16);
+  write_sample(folder.file("b.npy"));
+  write_sample(folder.file("c.tsv"));
+  const auto result = test::run_python(R"(
+import json, sys, numpy as np
+folder = sys.argv[1]
+z = np.load(folder + "/a.npz")
+b, o = z["record_names"].tobytes(), z["record_name_offsets"]
+names = [b[i:j].decode() for i, j in zip(o, o[1:])]
+assert names == ["chr1", "empty", "plasmid"]
+assert json.loads(z["metadata"].tobytes()) == {"model": "small"}
+assert z["embeddings"].dtype == np.float32 and z["strand"].tolist() == [b"+", b"-", b"."]
+assert z["end"].tolist() == [1000, 5 << 32, 12] and np.isnan(z["embeddings"][1]).all()
+with np.errstate(over="ignore"):
+    assert np.array_equal(np.load(folder + "/h.npz")["embeddings"], z["embeddings"].astype(np.float16), equal_nan=True)
+assert np.array_equal(np.load(folder + "/b.npy", mmap_mode="r"), z["embeddings"], equal_nan=True)
+t = np.loadtxt(folder + "/c.tsv", usecols=(4, 5, 6), skiprows=1, dtype=np.float32)
+assert np.array_equal(t, z["embeddings"], equal_nan=True)
+)",
+                                       {folder.path().string()});
+  EXPECT_EQ(result.status, 0) << result.output;
+}
+
+TEST(EmbeddingWriter, Float16CountsWhatBecameInfinite) {
+  const TempDir folder;
+  EXPECT_EQ(write_sample(folder.file("a.npz"), EmbeddingType::kFloat16), 2);
+  const auto array = files::read_npz(folder.file("a.npz")).at("embeddings");
+  EXPECT_EQ(array.header.descr, "<f2");
+  const auto halves = values_of<std::uint16_t>(array);
+  EXPECT_EQ(halves[0], half_of(0.1f));
+  EXPECT_TRUE(std::isnan(float_of_half(halves[3])));
+  EXPECT_TRUE(is_infinite_half(halves[6]));
+}
+
+TEST(EmbeddingWriter, NpyHasATableOfItsRowsBesideIt) {
+  const TempDir folder;
+  write_sample(folder.file("a.npy"));
+  EXPECT_EQ(files::read_npy(folder.file("a.npy")).header.shape, (std::vector<std::int64_t>{3, 3}));
+  EXPECT_EQ(content_of(folder.file("a.tsv")),
+            "#record\tstart\tend\tstrand\n"
+            "chr1\t0\t1000\t+\n"
+            "chr1\t1000\t21474836480\t-\n"
+            "plasmid\t3\t12\t.\n");
+}
+
+TEST(EmbeddingWriter, TsvHasALineForEachRow) {
+  const TempDir folder;
+  write_sample(folder.file("a.tsv"));
+  EXPECT_EQ(content_of(folder.file("a.tsv")),
+            "#record\tstart\tend\tstrand\te0\te1\te2\n"
+            "chr1\t0\t1000\t+\t0.1\t-2.5\t1e-08\n"
+            "chr1\t1000\t21474836480\t-\tnan\tnan\tnan\n"
+            "plasmid\t3\t12\t.\t70000\t3.4028235e+38\t1\n");
+  write_sample(folder.file("h.tsv"), EmbeddingType::kFloat16);
+  EXPECT_THAT(content_of(folder.file("h.tsv")), HasSubstr("\t0.099975586\t-2.5\t0\n"));
+  EXPECT_THAT(content_of(folder.file("h.tsv")), HasSubstr("\tinf\tinf\t1\n"));
+}
+
+TEST(EmbeddingWriter, TheFormatGoesByTheSuffixUnlessSaid) {
+  const TempDir folder;
+  write_sample(folder.file("a"), EmbeddingType::kFloat32, EmbeddingFormat::kTsv);
+  EXPECT_THAT(content_of(folder.file("a")), ::testing::StartsWith("#record"));
+  for (const char* name : {"a.csv", "b", "c.tsv.gz", "d.NPZ"})
+    EXPECT_THAT(error_text<UsageError>([&] { write_sample(folder.file(name)); }), HasSubstr(".npz, .npy or .tsv"));
+  EXPECT_EQ(parse_embedding_format("npz"), EmbeddingFormat::kNpz);
+  EXPECT_THAT(error_text<UsageError>([] { parse_embedding_format("h5"); }), HasSubstr("npz, npy or tsv"));
+  EXPECT_THAT(error_text<UsageError>([] { parse_embedding_type("int8"); }), HasSubstr("float32 or float16"));
+  EXPECT_THROW(open_embedding_writer("-", EmbeddingFormat::kNpz, options_of(1)), UsageError);
+}
+
+TEST(EmbeddingWriter, NoRowsAreAFileToo) {
+  const TempDir folder;
+  for (const char* name : {"a.npz", "b.npy", "c.tsv"})
+    open_embedding_writer(folder.file(name), EmbeddingFormat::kAuto, options_of(4))->close();
+  EXPECT_EQ(files::read_npz(folder.file("a.npz")).at("embeddings").header.shape, (std::vector<std::int64_t>{0, 4}));
+  EXPECT_EQ(files::read_npy(folder.file("b.npy")).header.shape, (std::vector<std::int64_t>{0, 4}));
+}
+
+TEST(EmbeddingWriter, ExistingFilesNeedForceTheTableBesideNpyToo) {
+  const TempDir folder;
+  folder.write("a.tsv", "old");
+  EXPECT_THAT(error_text<IoError>([&] { write_sample(folder.file("a.npy")); }),
+              AllOf(HasSubstr("a.tsv"), HasSubstr("--force")));
+  EXPECT_FALSE(fs::exists(folder.file("a.npy")));
+  EXPECT_EQ(content_of(folder.file("a.tsv")), "old");
+  auto options = options_of(1);
+  options.force = true;
+  open_embedding_writer(folder.file("a.npy"), EmbeddingFormat::kAuto, options)->close();
+  EXPECT_EQ(content_of(folder.file("a.tsv")), "#record\tstart\tend\tstrand\n");
+}
+
+TEST(EmbeddingWriter, WithoutCloseNothingIsLeft) {
+  const TempDir folder;
+  for (const char* name : {"a.npz", "b.npy", "c.tsv"}) {
+    const auto writer = open_embedding_writer(folder.file(name), EmbeddingFormat::kAuto, options_of(1));
+    const float value[] = {1};
+    writer->write({writer->add_record("r", 5), 0, 5, '+', value});
+  }
+  EXPECT_TRUE(fs::is_empty(folder.path()));
+}
+
+TEST(EmbeddingWriter, AFullDiskIsAnErrorAndLeavesNothing) {
+  for (const char* name : {"a.npz", "b.npy", "c.tsv"}) {
+    const TempDir folder;
+    const test::FileSizeLimit limit(2'000'000);
+    EXPECT_THROW(
+        {
+          const auto writer = open_embedding_writer(folder.file(name), EmbeddingFormat::kAuto, options_of(1000));
+          const std::int64_t record = writer->add_record("r", 1'000'000);
+          const std::vector<float> values(1000, 0.123456f);
+          for (int i = 0; i < 1000; ++i) writer->write({record, i, i + 1, '+', values});
+          writer->close();
+        },
+        IoError)
+        << name;
+    EXPECT_TRUE(fs::is_empty(folder.path())) << name;
+  }
+}
+
+TEST(EmbeddingWriter, ImpossibleRowsAreRefused) {
+  const TempDir folder;
+  const auto writer = open_embedding_writer(folder.file("a.npz"), EmbeddingFormat::kAuto, options_of(2));
+  const float values[] = {1, 2, 3};
+  const auto two = std::span(values).first(2);
+  EXPECT_THROW(writer->write({0, 0, 1, '+', two}), base::Error);
+  writer->add_record("r");
+  EXPECT_THROW(writer->write({0, 0, 1, '+', values}), base::Error);
+  EXPECT_THROW(writer->write({0, 2, 1, '+', two}), base::Error);
+  EXPECT_THROW(writer->write({0, 0, 1, '*', two}), base::Error);
+  EXPECT_THROW(writer->close(), base::Error) << "the record has no length";
+  writer->set_record_length(0, 1);
+  writer->write({0, 0, 1, '+', two});
+  writer->close();
+  EXPECT_THROW(writer->write({0, 0, 1, '+', two}), base::Error);
+  EXPECT_EQ(writer->rows(), 1);
+}
+
+// Standard output is another descriptor while it lives.
+class StandardOutput {
+ public:
+  explicit StandardOutput(int descriptor) : before_(::dup(STDOUT_FILENO)) { ::dup2(descriptor, STDOUT_FILENO); }
+  ~StandardOutput() {
+    ::dup2(before_, STDOUT_FILENO);
+    ::close(before_);
+  }
+
+ private:
+  int before_;
+};
+
+TEST(EmbeddingWriter, DashIsTsvOnStandardOutput) {
+  const TempDir folder;
+  write_sample(folder.file("a.tsv"));
+  const int out = ::open(folder.file("stdout").c_str(), O_CREAT | O_WRONLY, 0600);
+  {
+    const StandardOutput redirected(out);
+    write_sample("-");
+  }
+  ::close(out);
+  EXPECT_EQ(content_of(folder.file("stdout")), content_of(folder.file("a.tsv")));
+}
+
+TEST(EmbeddingWriter, AReaderThatGoesAwayIsAnError) {
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  ::close(ends[0]);
+  const auto handler = std::signal(SIGPIPE, SIG_IGN);
+  std::string text;
+  {
+    const StandardOutput redirected(ends[1]);
+    text = error_text<IoError>([] { write_sample("-"); });
+  }
+  std::signal(SIGPIPE, handler);
+  ::close(ends[1]);
+  EXPECT_THAT(text, AllOf(HasSubstr("standard output"), HasSubstr("went away")));
+}
+
+std::int64_t resident_kilobytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("VmRSS:")) return std::stoll(line.substr(6));
+  return 0;
+}
+
+TEST(EmbeddingWriter, MemoryDoesNotGrowWithRows) {
+  const TempDir folder;
+  for (const char* name : {"a.npz", "b.npy", "c.tsv"}) {
+    const auto writer = open_embedding_writer(folder.file(name), EmbeddingFormat::kAuto, options_of(64));
+    const std::int64_t record = writer->add_record("r", 1);
+    const std::vector<float> values(64, 0.5f);
+    const auto write_rows = [&](int rows) {
+      for (int i = 0; i < rows; ++i) writer->write({record, i, i + 1, '+', values});
+    };
+    write_rows(50'000);
+    const std::int64_t before = resident_kilobytes();
+    write_rows(200'000);  // 51 MB of values; their places, 5 MB, stay within the spools' memory
+    EXPECT_LT(resident_kilobytes() - before, 25'000) << name;
+    writer->close();
+  }
+}
+
+}  // namespace
+}  // namespace dnamamba::outputs

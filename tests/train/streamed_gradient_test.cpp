@@ -1,0 +1,271 @@
+// The streamed gradient is the whole gradient, of every parameter, whatever the segment.
+#include "core/train/streamed_gradient.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/from_blob.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "core/base/error.h"
+#include "core/heads/language_head.h"
+#include "tests/support/models.h"
+#include "tests/support/throws.h"
+
+namespace dnamamba::train {
+namespace {
+
+using model::Backbone;
+using test::RandomTensors;
+using test::relative_error;
+using ::testing::HasSubstr;
+using Gradients = std::map<std::string, at::Tensor>;
+
+const tokens::Alphabet& alphabet() {
+  static const tokens::Alphabet kAlphabet = tokens::Alphabet::built_in("dnamamba");
+  return kAlphabet;
+}
+
+std::vector<std::uint8_t> random_bases(RandomTensors& random, std::int64_t length, bool ambiguous = true) {
+  std::vector<std::uint8_t> tokens;
+  const auto bases = alphabet().bases();
+  for (std::int64_t i = 0; i < length; ++i)
+    tokens.push_back(ambiguous && random.between(0, 9) == 0 ? alphabet().ambiguous() : bases[random.between(0, 3)]);
+  return tokens;
+}
+
+// Ragged, with weights of 0, 0.5 and 2 among those of 1.
+NextTokenBatch random_batch(RandomTensors& random, const std::vector<std::int64_t>& lengths) {
+  NextTokenBatch batch;
+  for (const std::int64_t length : lengths) batch.append(random_bases(random, length), alphabet());
+  for (float& weight : batch.weights)
+    if (const auto draw = random.between(0, 5); draw < 3) weight *= std::vector{0.0F, 0.5F, 2.0F}[draw];
+  return batch;
+}
+
+Gradients take_gradients(model::Parameters& parameters) {
+  Gradients gradients;
+  for (auto& [name, parameter] : parameters) {
+    gradients[name] = parameter.grad();
+    parameter.mutable_grad().reset();
+  }
+  return gradients;
+}
+
+at::Tensor bytes_of(std::span<const std::uint8_t> values) {
+  return at::from_blob(const_cast<std::uint8_t*>(values.data()), {static_cast<std::int64_t>(values.size())}, at::kByte)
+      .clone();
+}
+
+// Plain back-propagation through each sequence by itself.
+LossSum whole_gradient(const Backbone& backbone, const NextTokenBatch& batch, double total_weight) {
+  LossSum sum{.loss = 0, .weight = batch.total_weight()};
+  for (std::int64_t s = 0; s < batch.inputs.sequences(); ++s) {
+    const std::int64_t from = batch.inputs.offsets[s], length = batch.inputs.length(s);
+    if (length == 0) continue;
+    const at::Tensor hidden = backbone.advance({.tokens = bytes_of(batch.inputs.sequence(s))}).hidden;
+    const at::Tensor weights =
+        at::from_blob(const_cast<float*>(batch.weights.data()) + from, {length}, at::kFloat).clone();
+    const at::Tensor loss =
+        heads::next_token_loss(backbone, hidden, bytes_of(std::span(batch.targets).subspan(from, length)), weights)
+            .sum(at::kDouble);
+    sum.loss += loss.item<double>();
+    torch::autograd::backward({loss.div(total_weight)}, {});
+  }
+  return sum;
+}
+
+void expect_same(const Gradients& one, const Gradients& other, double tolerance) {
+  ASSERT_EQ(one.size(), other.size());
+  for (const auto& [name, gradient] : one) {
+    ASSERT_TRUE(gradient.defined()) << name;
+    EXPECT_LE(relative_error(gradient, other.at(name)), tolerance) << "gradient of " << name;
+  }
+}
+
+class StreamedGradient : public ::testing::TestWithParam<std::tuple<std::int64_t, at::ScalarType>> {};
+
+TEST_P(StreamedGradient, IsTheWholeGradientOfEveryParameterForAnySegment) {
+  const auto [channels, dtype] = GetParam();
+  const double allowed = test::tolerance(dtype);
+  for (std::uint64_t seed = 1; seed <= (channels > 200 ? 2 : 4); ++seed) {
+    RandomTensors random(seed);
+    const model::ModelConfig config = test::random_config(random, channels);
+    model::Parameters parameters = test::random_parameters(config, seed, dtype);
+    const Backbone backbone(config, parameters);
+    const std::int64_t longest = channels > 200 ? 12 : 30;  // tokens; one less input
+    NextTokenBatch batch = random_batch(random, {longest - 6, 0, 1, longest, 2, 3});
+    batch.weights.back() = 1;
+    const double total = 1.7 * batch.total_weight();
+    const LossSum expected_sum = whole_gradient(backbone, batch, total);
+    const Gradients expected = take_gradients(parameters);
+    const std::int64_t K = std::get<model::Mamba1Config>(config.layers[0].mixer).d_conv, L = batch.longest();
+    for (const std::int64_t segment : std::set<std::int64_t>{1, 2, 3, 7, std::max(K - 1, 1L), L - 1, L, L + 5}) {
+      SCOPED_TRACE(test::text_of(config) + ", segment: " + std::to_string(segment));
+      const LossSum sum = streamed_gradient(backbone, batch, segment, total);
+      EXPECT_NEAR(sum.loss, expected_sum.loss, allowed * expected_sum.loss);
+      EXPECT_EQ(sum.weight, expected_sum.weight);
+      expect_same(take_gradients(parameters), expected, allowed);
+      const LossSum loss = streamed_loss(backbone, batch, segment);
+      EXPECT_NEAR(loss.loss, expected_sum.loss, allowed * expected_sum.loss);
+      EXPECT_EQ(loss.weight, expected_sum.weight);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Widths, StreamedGradient,
+                         ::testing::Combine(::testing::Values(1, 30, 118, 236, 512),
+                                            ::testing::Values(at::kDouble, at::kFloat)),
+                         [](const auto& tested) {
+                           return (std::get<1>(tested.param) == at::kDouble ? "Double" : "Float") +
+                                  std::to_string(std::get<0>(tested.param));
+                         });
+
+// A small model and a batch for it.
+struct Small {
+  model::ModelConfig config = model::mamba1_config(6, 2, 3);
+  model::Parameters parameters = test::random_parameters(config, 5, at::kDouble);
+  Backbone backbone{config, parameters};
+  NextTokenBatch batch;
+
+  explicit Small(const std::vector<std::int64_t>& lengths) {
+    RandomTensors random(6);
+    batch = random_batch(random, lengths);
+  }
+};
+
+TEST(StreamedGradientOfASmallModel, EqualsFiniteDifferences) {
+  Small small({14, 5});
+  const double total = small.batch.total_weight();
+  streamed_gradient(small.backbone, small.batch, 4, total);
+  const Gradients gradients = take_gradients(small.parameters);
+  const at::NoGradGuard no_graph;
+  constexpr double kStep = 1e-5;
+  RandomTensors random(9);
+  for (auto& [name, parameter] : small.parameters)
+    for (int draw = 0; draw < 4; ++draw) {
+      const std::int64_t i = random.between(0, parameter.numel() - 1);
+      auto* value = parameter.mutable_data_ptr<double>() + i;
+      const double before = *value;
+      *value = before + kStep;
+      const double above = streamed_loss(small.backbone, small.batch, 5).loss;
+      *value = before - kStep;
+      const double below = streamed_loss(small.backbone, small.batch, 100).loss;
+      *value = before;
+      const double gradient = gradients.at(name).contiguous().const_data_ptr<double>()[i];
+      EXPECT_NEAR(gradient, (above - below) / (2 * kStep) / total, 1e-8 * (1 + std::abs(gradient))) << name << " " << i;
+    }
+}
+
+TEST(StreamedGradientOfASmallModel, IsNoneWhereNothingWeighsAnything) {
+  Small small({9, 4});
+  std::fill(small.batch.weights.begin(), small.batch.weights.end(), 0.0F);
+  const LossSum sum = streamed_gradient(small.backbone, small.batch, 3, 5.0);
+  EXPECT_EQ(sum.loss, 0);
+  EXPECT_EQ(sum.weight, 0);
+  for (const auto& [name, gradient] : take_gradients(small.parameters)) EXPECT_FALSE(gradient.defined()) << name;
+  EXPECT_EQ(streamed_gradient(small.backbone, small.batch, 3, 0.0).loss, 0);
+  EXPECT_EQ(streamed_loss(small.backbone, small.batch, 3).loss, 0);
+  EXPECT_EQ(streamed_gradient(small.backbone, {}, 3, 1.0).weight, 0);
+}
+
+TEST(StreamedGradientOfASmallModel, IsThatOfTheFractionWhenTheStepWeighsMore) {
+  Small small({20, 11});
+  const double weight = small.batch.total_weight();
+  streamed_gradient(small.backbone, small.batch, 7, weight);
+  const Gradients one = take_gradients(small.parameters);
+  streamed_gradient(small.backbone, small.batch, 7, 4 * weight);
+  for (const auto& [name, gradient] : take_gradients(small.parameters))
+    EXPECT_LE(relative_error(gradient.mul(4), one.at(name)), 1e-12) << name;
+}
+
+TEST(StreamedGradientOfASmallModel, AddsUpOverTheBatchesOfAStep) {
+  Small small({20, 11, 6});
+  NextTokenBatch first, rest;
+  for (std::int64_t s = 0; s < 3; ++s) {
+    NextTokenBatch& part = s == 0 ? first : rest;
+    const std::int64_t from = small.batch.inputs.offsets[s], to = small.batch.inputs.offsets[s + 1];
+    part.inputs.append(small.batch.inputs.sequence(s));
+    part.targets.insert(part.targets.end(), small.batch.targets.begin() + from, small.batch.targets.begin() + to);
+    part.weights.insert(part.weights.end(), small.batch.weights.begin() + from, small.batch.weights.begin() + to);
+  }
+  const double total = small.batch.total_weight();
+  streamed_gradient(small.backbone, small.batch, 7, total);
+  const Gradients whole = take_gradients(small.parameters);
+  streamed_gradient(small.backbone, first, 7, total);
+  streamed_gradient(small.backbone, rest, 7, total);
+  expect_same(take_gradients(small.parameters), whole, 1e-10);
+}
+
+TEST(StreamedGradientOfASmallModel, HasTheSameBitsWhenItIsComputedAgain) {
+  Small small({40, 0, 23});
+  streamed_gradient(small.backbone, small.batch, 7, 30);
+  const Gradients one = take_gradients(small.parameters);
+  streamed_gradient(small.backbone, small.batch, 7, 30);
+  for (const auto& [name, gradient] : take_gradients(small.parameters))
+    EXPECT_TRUE(at::equal(gradient, one.at(name))) << name;
+}
+
+TEST(StreamedGradientOfASmallModel, RefusesWhatMakesNoSense) {
+  Small small({9});
+  EXPECT_THAT(test::error_text<base::Error>([&] { streamed_gradient(small.backbone, small.batch, 0, 1); }),
+              HasSubstr("segment"));
+  EXPECT_THAT(test::error_text<base::Error>([&] { streamed_gradient(small.backbone, small.batch, 3, 0); }),
+              HasSubstr("weight"));
+  {
+    const at::NoGradGuard no_graph;
+    small.parameters.at("backbone.norm_f.weight").fill_(std::numeric_limits<double>::infinity());
+  }
+  EXPECT_THAT(test::error_text<base::Error>([&] { streamed_gradient(small.backbone, small.batch, 3, 1); }),
+              HasSubstr("not finite"));
+}
+
+TEST(NextTokenBatch, GivesTheFirstBaseAndPredictsEveryOther) {
+  NextTokenBatch batch;
+  const auto [A, C, G, T] = alphabet().bases();
+  const std::uint8_t N = alphabet().ambiguous();
+  batch.append(std::vector<std::uint8_t>{A, C, N, G}, alphabet());
+  batch.append(std::vector<std::uint8_t>{T}, alphabet());
+  batch.append(std::vector<std::uint8_t>{}, alphabet());
+  batch.append(std::vector<std::uint8_t>{T, T}, alphabet());
+  EXPECT_THAT(batch.inputs.tokens, ::testing::ElementsAre(A, C, N, T));
+  EXPECT_THAT(batch.inputs.offsets, ::testing::ElementsAre(0, 3, 3, 3, 4));
+  EXPECT_THAT(batch.targets, ::testing::ElementsAre(C, N, G, T));
+  EXPECT_THAT(batch.weights, ::testing::ElementsAre(1, 0, 1, 1));
+  EXPECT_EQ(batch.total_weight(), 3);
+  EXPECT_EQ(batch.longest(), 3);
+}
+
+TEST(NextTokenBatch, IsTheSumOfItsSegments) {
+  RandomTensors random(3);
+  const NextTokenBatch batch = random_batch(random, {17, 1, 30, 0, 4});
+  for (const std::int64_t segment : {1, 4, 29, 50}) {
+    std::vector<std::vector<std::uint8_t>> inputs(5), targets(5);
+    double weight = 0;
+    for (std::int64_t first = 0; first < batch.longest(); first += segment) {
+      const NextTokenBatch part = batch.segment(first, segment);
+      ASSERT_EQ(part.inputs.sequences(), 5);
+      weight += part.total_weight();
+      for (std::int64_t s = 0; s < 5; ++s) {
+        const auto tokens = part.inputs.sequence(s);
+        inputs[s].insert(inputs[s].end(), tokens.begin(), tokens.end());
+        targets[s].insert(targets[s].end(), part.targets.begin() + part.inputs.offsets[s],
+                          part.targets.begin() + part.inputs.offsets[s + 1]);
+      }
+    }
+    EXPECT_DOUBLE_EQ(weight, batch.total_weight());
+    for (std::int64_t s = 0; s < 5; ++s) {
+      EXPECT_TRUE(std::ranges::equal(inputs[s], batch.inputs.sequence(s)));
+      EXPECT_TRUE(std::ranges::equal(
+          targets[s], std::span(batch.targets).subspan(batch.inputs.offsets[s], batch.inputs.length(s))));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace dnamamba::train
