@@ -1,4 +1,5 @@
 // The dnamamba program: a table of subcommands, and the one place where an exception becomes an exit status.
+#include <csignal>
 #include <exception>
 #include <iostream>
 #include <string>
@@ -89,6 +90,7 @@ void tell(const std::string& text) {
 int status_of(const Arguments& arguments) {
   try {
     base::install_stop_signals();
+    std::signal(SIGPIPE, SIG_IGN);  // a reader that went away is an error of the write, with a message
     const int status = run(arguments);
     if (!std::cout.flush()) throw base::IoError("standard output can't be written");
     return status;

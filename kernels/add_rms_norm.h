@@ -18,7 +18,7 @@ struct AddRmsNormInputs {
   const T* weight = nullptr;    ///< [D]
   const T* bias = nullptr;      ///< [D] or null
   double epsilon = 1e-5;
-  bool layer_norm = false;      ///< subtract the mean too
+  bool layer_norm = false;  ///< subtract the mean too
 };
 
 template <typename T>
@@ -27,7 +27,8 @@ struct AddRmsNormOutputs {
   T* residual_out = nullptr;  ///< [T, D] r, or null: not wanted; may be the same memory as x or residual
 };
 
-/// The backward pass reads r (what the forward wrote to residual_out), not x and residual: pass it as in.x with in.residual null.
+/// The backward pass reads r (what the forward wrote to residual_out), not x and residual: pass it as in.x with
+/// in.residual null.
 template <typename T>
 struct AddRmsNormGradients {
   const T* dy = nullptr;             ///< [T, D]

@@ -9,8 +9,9 @@
 
 namespace dnamamba::kernels {
 
-/// T = tokens, S = sequences, E = channels, K = width (1 … 64; 2 … 4 are the fast ones). States hold the last K-1 inputs in the order
-/// in which they are read, oldest first. `reverse`: every sequence is read from its last token to its first.
+/// T = tokens, S = sequences, E = channels, K = width (1 … 64; 2 … 4 are the fast ones). States hold the last K-1
+/// inputs in the order in which they are read, oldest first. `reverse`: every sequence is read from its last token to
+/// its first.
 template <typename T>
 struct CausalConv1dInputs {
   Ragged ragged;
@@ -41,7 +42,8 @@ struct CausalConv1dGradients {
   T* dinitial_state = nullptr;      ///< [S, K-1, E] or null
 };
 
-// Every function: T = float or double. @throws std::invalid_argument for sizes outside the ranges above or missing pointers.
+// Every function: T = float or double. @throws std::invalid_argument for sizes outside the ranges above or missing
+// pointers.
 
 namespace reference {
 template <typename T>

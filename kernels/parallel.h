@@ -5,8 +5,9 @@
 
 namespace dnamamba::kernels {
 
-/// Calls body(first, last) for ranges that cover [0, count) once each, in any order, on any threads, and returns when all have
-/// ended. Kernels cut their work the same way whatever the number of threads is, so that it never shows in a result.
+/// Calls body(first, last) for ranges that cover [0, count) once each, in any order, on any threads, and returns when
+/// all have ended. Kernels cut their work the same way whatever the number of threads is, so that it never shows in a
+/// result.
 using ParallelFor =
     std::function<void(std::int64_t count, const std::function<void(std::int64_t first, std::int64_t last)>& body)>;
 

@@ -1,4 +1,5 @@
-// Selective scan (Mamba-1; Gu & Dao 2023, algorithm 2) over ragged sequences, forward and backward. For channel e and state n:
+// Selective scan (Mamba-1; Gu & Dao 2023, algorithm 2) over ragged sequences, forward and backward. For channel e and
+// state n:
 //   dt[t] = softplus(delta[t] + delta_bias)
 //   h[t]  = exp(dt[t] * A) * h[t-1] + dt[t] * B[t] * x[t]
 //   y[t]  = (sum over n of C[t] * h[t] + D * x[t]) * silu(z[t])
@@ -17,16 +18,16 @@ template <typename T>
 struct SelectiveScanInputs {
   Ragged ragged;
   std::int64_t channels = 0;
-  std::int64_t states = 0;              ///< 1 … 256
-  const T* x = nullptr;                 ///< [T, E]
-  const T* delta = nullptr;             ///< [T, E] before bias and softplus
-  const T* A = nullptr;                 ///< [E, N] negative
-  const T* B = nullptr;                 ///< [T, N]
-  const T* C = nullptr;                 ///< [T, N]
-  const T* D = nullptr;                 ///< [E] or null: no skip
-  const T* z = nullptr;                 ///< [T, E] or null: no gate
-  const T* delta_bias = nullptr;        ///< [E] or null: 0
-  const T* initial_state = nullptr;     ///< [S, E, N] or null: 0
+  std::int64_t states = 0;           ///< 1 … 256
+  const T* x = nullptr;              ///< [T, E]
+  const T* delta = nullptr;          ///< [T, E] before bias and softplus
+  const T* A = nullptr;              ///< [E, N] negative
+  const T* B = nullptr;              ///< [T, N]
+  const T* C = nullptr;              ///< [T, N]
+  const T* D = nullptr;              ///< [E] or null: no skip
+  const T* z = nullptr;              ///< [T, E] or null: no gate
+  const T* delta_bias = nullptr;     ///< [E] or null: 0
+  const T* initial_state = nullptr;  ///< [S, E, N] or null: 0
   bool reverse = false;
 };
 
@@ -37,7 +38,8 @@ struct SelectiveScanOutputs {
   T* final_state = nullptr;  ///< [S, E, N] or null: not wanted; an empty sequence passes its initial state on
 };
 
-/// What arrives (dy, dfinal_state) and what is wanted. Gradients are written, not added. A null wanted pointer is not computed.
+/// What arrives (dy, dfinal_state) and what is wanted. Gradients are written, not added. A null wanted pointer is not
+/// computed.
 template <typename T>
 struct SelectiveScanGradients {
   const T* dy = nullptr;            ///< [T, E]
@@ -53,7 +55,8 @@ struct SelectiveScanGradients {
   T* dinitial_state = nullptr;      ///< [S, E, N] or null
 };
 
-// Every function: T = float or double. @throws std::invalid_argument for sizes outside the ranges above or missing pointers.
+// Every function: T = float or double. @throws std::invalid_argument for sizes outside the ranges above or missing
+// pointers.
 
 /// The definition, as plain loops in double precision whatever T is; what the others are tested against.
 namespace reference {
@@ -63,8 +66,8 @@ template <typename T>
 void selective_scan_backward(const SelectiveScanInputs<T>& in, const SelectiveScanGradients<T>& gradients);
 }  // namespace reference
 
-/// Vectorised over channels, parallel over sequences and blocks of channels. States stay in T; the result does not depend on the
-/// number of threads, and y and final_state do not depend, in any bit, on where a sequence is cut.
+/// Vectorised over channels, parallel over sequences and blocks of channels. States stay in T; the result does not
+/// depend on the number of threads, and y and final_state do not depend, in any bit, on where a sequence is cut.
 namespace cpu {
 template <typename T>
 void selective_scan(const SelectiveScanInputs<T>& in, const SelectiveScanOutputs<T>& out, const ParallelFor& parallel);
@@ -73,8 +76,8 @@ void selective_scan(const SelectiveScanInputs<T>& in, const SelectiveScanOutputs
 template <typename T>
 std::int64_t selective_scan_backward_workspace(const SelectiveScanInputs<T>& in);
 template <typename T>
-void selective_scan_backward(const SelectiveScanInputs<T>& in, const SelectiveScanGradients<T>& gradients, void* workspace,
-                             const ParallelFor& parallel);
+void selective_scan_backward(const SelectiveScanInputs<T>& in, const SelectiveScanGradients<T>& gradients,
+                             void* workspace, const ParallelFor& parallel);
 }  // namespace cpu
 
 }  // namespace dnamamba::kernels

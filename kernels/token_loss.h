@@ -1,6 +1,7 @@
 // Language-model head and cross-entropy for a small vocabulary, logits never stored. For token t with weight w[t]:
 //   logits = hidden[t] · weightᵀ;   loss[t] = w[t] * (logsumexp(logits) - logits[target[t]])
-// A token of weight 0 is not computed at all: its loss and its gradients are exactly 0, whatever hidden[t] and target[t] hold.
+// A token of weight 0 is not computed at all: its loss and its gradients are exactly 0, whatever hidden[t] and
+// target[t] hold.
 #pragma once
 #include <cstdint>
 
@@ -14,10 +15,10 @@ struct TokenLossInputs {
   std::int64_t tokens = 0;
   std::int64_t width = 0;
   std::int64_t vocabulary = 0;
-  const T* hidden = nullptr;                 ///< [T, D]
-  const T* weight = nullptr;                 ///< [V, D]
-  const std::uint8_t* targets = nullptr;     ///< [T] ids below V
-  const float* token_weights = nullptr;      ///< [T] or null: 1 each
+  const T* hidden = nullptr;              ///< [T, D]
+  const T* weight = nullptr;              ///< [V, D]
+  const std::uint8_t* targets = nullptr;  ///< [T] ids below V
+  const float* token_weights = nullptr;   ///< [T] or null: 1 each
 };
 
 template <typename T>
@@ -32,8 +33,8 @@ struct TokenLossGradients {
   T* dweight = nullptr;      ///< [V, D] or null
 };
 
-// Every function: T = float or double. @throws std::invalid_argument for bad sizes, missing pointers, or a target not below V
-// (on a token of weight other than 0).
+// Every function: T = float or double. @throws std::invalid_argument for bad sizes, missing pointers, or a target not
+// below V (on a token of weight other than 0).
 
 namespace reference {
 template <typename T>

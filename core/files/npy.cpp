@@ -187,7 +187,7 @@ std::int64_t npy_row_count(const std::string& descr, std::span<const std::int64_
 NpyArray parse_npy(std::span<const std::byte> content, const std::string& name) {
   const std::string_view text(reinterpret_cast<const char*>(content.data()), content.size());
   if (text.size() < 12 || !text.starts_with(kMagic)) throw IoError(concat(name, ": is not a .npy file, or truncated"));
-  const int version = text[6];
+  const int version = static_cast<unsigned char>(text[6]);
   if (version < 1 || version > 3 || text[7] != 0)
     throw IoError(concat(name, ": .npy version ", version, " is unknown"));
   const std::size_t preamble = version == 1 ? 10 : 12;

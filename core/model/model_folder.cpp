@@ -11,7 +11,6 @@
 #include "core/files/checksum.h"
 #include "core/files/safetensors.h"
 #include "core/files/torch_state_dict.h"
-#include "core/model/state_dict_writer.h"
 
 namespace dnamamba::model {
 namespace {
@@ -123,10 +122,9 @@ std::string write_weights(const Model& model, FolderKind kind, const fs::path& f
     files::write_safetensors(folder / "model.safetensors", stored_parameters(model, kind), /*force=*/false);
     return "model.safetensors";
   }
-  Parameters tensors;
-  for (const auto& [name, tensor] : model.parameters) tensors.emplace(name, tensor.to(at::kFloat));
+  files::TensorMap tensors = stored_parameters(model, kind);
   if (model.config.tie_embeddings) tensors.emplace(kHead, tensors.at(kOurEmbedding));
-  write_torch_state_dict(tensors, folder / "pytorch_model.bin");
+  files::write_torch_state_dict(folder / "pytorch_model.bin", tensors, /*force=*/false);
   return "pytorch_model.bin";
 }
 

@@ -13,6 +13,7 @@
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 // After foreach_target:
 #include "hwy/aligned_allocator.h"
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/cpu/vectors-inl.h"
 
@@ -196,6 +197,17 @@ struct SlotState {
   }
 };
 
+/// Asks for what is read a few rows later: rows are pages apart, which no processor foresees.
+template <typename T>
+HWY_INLINE void prefetch_row(const ChunkRows& rows, std::int64_t i, std::int64_t channels, std::int64_t at,
+                             std::initializer_list<const T*> matrices) {
+  constexpr std::int64_t kAhead = 8;
+  if (i + kAhead >= rows.length) return;
+  for (const T* matrix : matrices) {
+    if (matrix != nullptr) hwy::Prefetch(matrix + at + rows.step * kAhead * channels);
+  }
+}
+
 /// Fills x, dt, dt * x (and softplus' when kSlope) of a chunk of all strips, and the largest dt of each. Row after row:
 /// memory answers neighbours at once.
 template <bool kSlope, class D, typename T = hn::TFromD<D>>
@@ -207,6 +219,7 @@ HWY_NOINLINE void load_steps(SlotState<D>& slot, const SelectiveScanInputs<T>& i
       const Strip strip = slot.strip(k);
       const StepBuffers<T> to = slot.steps(k);
       const std::int64_t at = rows.row(i) * in.channels + strip.channel;
+      prefetch_row(rows, i, in.channels, at, {in.x, in.delta});
       const auto x = load_part(d, in.x + at, strip.count);
       const auto v = hn::Add(load_part(d, in.delta + at, strip.count), hn::Load(d, slot.bias.get() + k * slot.lanes));
       auto slope = hn::Undefined(d);
@@ -257,6 +270,7 @@ HWY_NOINLINE void store_outputs(const SlotState<D>& slot, const SelectiveScanInp
       const Strip strip = slot.strip(k);
       const StepBuffers<T> steps = slot.steps(k);
       const std::int64_t at = rows.row(i) * in.channels + strip.channel;
+      prefetch_row(rows, i, in.channels, at, {in.z, static_cast<const T*>(y)});
       const auto skip = hn::Load(d, slot.skip.get() + k * slot.lanes);
       auto out = hn::Load(d, steps.y + i * slot.lanes);
       if (in.D) out = hn::MulAdd(skip, hn::Load(d, steps.x + i * slot.lanes), out);
@@ -350,6 +364,7 @@ HWY_NOINLINE void load_gradients(const SlotState<D>& slot, const SelectiveScanIn
       const Strip strip = slot.strip(k);
       const StepBuffers<T> to = slot.steps(k);
       const std::int64_t at = rows.row(i) * in.channels + strip.channel;
+      prefetch_row(rows, i, in.channels, at, {dy, in.z});
       auto gradient = load_part(d, dy + at, strip.count);
       if (in.z) gradient = hn::Mul(gradient, silu(d, load_part(d, in.z + at, strip.count)));
       hn::Store(gradient, d, to.dy + i * slot.lanes);
@@ -416,12 +431,11 @@ void backward_of_group(BackwardState<D>& state, std::int64_t i, const StateGroup
 /// From the sums over states to the gradients of one token and strip.
 template <class D, typename T = hn::TFromD<D>>
 HWY_INLINE void store_token(BackwardState<D>& state, const SelectiveScanInputs<T>& in,
-                            const SelectiveScanGradients<T>& out, std::int64_t i, std::int64_t row, std::int64_t k) {
+                            const SelectiveScanGradients<T>& out, std::int64_t i, std::int64_t at, std::int64_t k) {
   const D d;
   const SlotState<D>& slot = state.slot;
   const Strip strip = slot.strip(k);
   const StepBuffers<T> steps = slot.steps(k);
-  const std::int64_t at = row * in.channels + strip.channel;
   const auto skip = hn::Load(d, slot.skip.get() + k * slot.lanes);
   const auto x = hn::Load(d, steps.x + i * slot.lanes);
   const auto dy = hn::Load(d, steps.dy + i * slot.lanes);
@@ -453,7 +467,11 @@ HWY_NOINLINE void store_gradients(BackwardState<D>& state, const SelectiveScanIn
   std::fill_n(state.dD.get(), slot.strips * slot.lanes, T{0});
   std::fill_n(state.dbias.get(), slot.strips * slot.lanes, T{0});
   for (std::int64_t i = 0; i < rows.length; ++i) {
-    for (std::int64_t k = 0; k < slot.strips; ++k) store_token(state, in, out, i, rows.row(i), k);
+    for (std::int64_t k = 0; k < slot.strips; ++k) {
+      const std::int64_t at = rows.row(i) * in.channels + slot.strip(k).channel;
+      prefetch_row<T>(rows, i, in.channels, at, {out.dx, out.ddelta, out.dz});
+      store_token(state, in, out, i, at, k);
+    }
   }
   for (std::int64_t k = 0; k < slot.strips; ++k) {
     double* const sums = state.dA + in.states * state.padded_channels + slot.strip(k).channel;

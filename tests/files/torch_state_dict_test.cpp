@@ -306,5 +306,38 @@ TEST(TorchStateDict, AGoldenFileThatIsDamagedIsRefused) {
   }
 }
 
+TEST(TorchStateDict, TorchLoadReadsWhatIsWrittenHere) {
+  DNAMAMBA_REQUIRE_PYTHON("torch, safetensors");
+  const TempDir folder;
+  TensorMap tensors;
+  const std::string bytes = floats(24);
+  const auto elements = std::as_bytes(std::span(bytes));
+  for (const TensorType type :
+       {TensorType::kFloat64, TensorType::kFloat32, TensorType::kFloat16, TensorType::kBFloat16, TensorType::kInt64,
+        TensorType::kInt32, TensorType::kInt16, TensorType::kInt8, TensorType::kUint8}) {
+    const std::int64_t width = element_size(type);
+    tensors[name_of(type)] = make_tensor(type, {96 / width / 4, 1, 4}, {elements.begin(), elements.end()});
+  }
+  tensors["bool"] = make_tensor(TensorType::kBool, {3}, {std::byte{1}, std::byte{0}, std::byte{1}});
+  tensors["scalar"] = make_tensor(TensorType::kFloat32, {}, {elements.begin() + 8, elements.begin() + 12});
+  tensors["empty"] = make_tensor(TensorType::kFloat32, {0, 3}, {});
+  tensors["tied"] = tensors["float32"];
+  write_torch_state_dict(folder.file("bin"), tensors, /*force=*/false);
+  expect_equal(read_torch_state_dict(folder.file("bin")), tensors);
+  EXPECT_THROW(write_torch_state_dict(folder.file("bin"), tensors, /*force=*/false), IoError);
+
+  const auto result = test::run_python(R"(
+import sys, torch
+from safetensors.torch import save_file
+tensors = torch.load(sys.argv[1], weights_only=True)
+assert tensors["tied"].data_ptr() == tensors["float32"].data_ptr()
+assert tensors["scalar"].item() == 2
+save_file({k: v.clone() for k, v in tensors.items()}, sys.argv[2])
+)",
+                                       {folder.file("bin"), folder.file("safetensors")});
+  ASSERT_EQ(result.status, 0) << result.output;
+  expect_equal(read_safetensors(folder.file("safetensors")).tensors, tensors);
+}
+
 }  // namespace
 }  // namespace dnamamba::files

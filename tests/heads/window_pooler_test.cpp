@@ -81,7 +81,9 @@ void expect_close(const Rows& one, const Rows& other) {
     for (std::size_t d = 0; d < row.size(); ++d) {
       const float expected = other.at(window)[d];
       EXPECT_EQ(std::isnan(row[d]), std::isnan(expected)) << "window " << window;
-      if (!std::isnan(expected)) EXPECT_NEAR(row[d], expected, 1e-6) << "window " << window;
+      if (!std::isnan(expected)) {
+        EXPECT_NEAR(row[d], expected, 1e-6) << "window " << window;
+      }
     }
 }
 

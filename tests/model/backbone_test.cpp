@@ -98,8 +98,10 @@ Answer alone(const Backbone& backbone, const Problem& problem) {
   for (std::int64_t s = 0; s < problem.batch.sequences(); ++s) {
     const auto sequence = problem.batch.sequence(s);
     const State before = state_of_sequence(problem.state, s);
-    auto out = backbone.advance(
-        {.tokens = byte_tensor({sequence.begin(), sequence.end()}), .state = &before, .want_state = true});
+    auto out = backbone.advance({.tokens = byte_tensor({sequence.begin(), sequence.end()}),
+                                 .offsets = std::nullopt,
+                                 .state = &before,
+                                 .want_state = true});
     hidden.push_back(out.hidden);
     states.push_back(out.state);
   }
@@ -202,7 +204,8 @@ TEST(Model, IsCausal) {
   RandomTensors random(3);
   const at::Tensor one = random.ids(20, 16), other = one.clone();
   other.narrow(0, 15, 5).copy_(one.narrow(0, 15, 5).bitwise_xor(1));
-  const at::Tensor a = backbone.advance({.tokens = one}).hidden, b = backbone.advance({.tokens = other}).hidden;
+  const at::Tensor a = backbone.advance({.tokens = one, .offsets = std::nullopt}).hidden,
+                   b = backbone.advance({.tokens = other, .offsets = std::nullopt}).hidden;
   EXPECT_TRUE(at::equal(a.narrow(0, 0, 15), b.narrow(0, 0, 15)));
   EXPECT_GT(relative_error(a.narrow(0, 15, 5), b.narrow(0, 15, 5)), 1e-3);
 }
@@ -228,10 +231,15 @@ TEST(Model, AnswersTheResidualStreamAfterEveryLayer) {
   const Parameters parameters = test::random_parameters(config, 2, at::kDouble);
   const Backbone backbone(config, parameters);
   const at::Tensor tokens = random.ids(12, 16);
-  const auto hidden = [&](std::int64_t layer) { return backbone.advance({.tokens = tokens, .layer = layer}).hidden; };
+  const auto hidden = [&](std::int64_t layer) {
+    return backbone.advance({.tokens = tokens, .offsets = std::nullopt, .layer = layer}).hidden;
+  };
   EXPECT_TRUE(at::equal(hidden(0), parameters.at("backbone.embedding.weight").index_select(0, tokens.to(at::kLong))));
-  const auto [normed, sum] = ops::add_rms_norm(
-      {.x = hidden(2), .weight = parameters.at("backbone.norm_f.weight"), .epsilon = config.norm_epsilon});
+  const auto [normed, sum] = ops::add_rms_norm({.x = hidden(2),
+                                                .residual = std::nullopt,
+                                                .weight = parameters.at("backbone.norm_f.weight"),
+                                                .bias = std::nullopt,
+                                                .epsilon = config.norm_epsilon});
   EXPECT_LE(relative_error(hidden(-1), normed), 1e-12);
   EXPECT_GT(relative_error(hidden(1), hidden(2)), 1e-3);
   EXPECT_THAT(test::error_text<base::Error>([&] { hidden(3); }), HasSubstr("layer 3 is not between 0 and 2"));
@@ -244,9 +252,9 @@ TEST(Model, RefusesAStateThatWasNotAdvancedAsFar) {
   const Backbone backbone(config, parameters);
   RandomTensors random(2);
   const at::Tensor tokens = random.ids(5, 16);
-  const auto first = backbone.advance({.tokens = tokens, .want_state = true, .layer = 1});
-  EXPECT_NO_THROW(backbone.advance({.tokens = tokens, .state = &first.state, .layer = 1}));
-  EXPECT_THROW(backbone.advance({.tokens = tokens, .state = &first.state}), base::Error);
+  const auto first = backbone.advance({.tokens = tokens, .offsets = std::nullopt, .want_state = true, .layer = 1});
+  EXPECT_NO_THROW(backbone.advance({.tokens = tokens, .offsets = std::nullopt, .state = &first.state, .layer = 1}));
+  EXPECT_THROW(backbone.advance({.tokens = tokens, .offsets = std::nullopt, .state = &first.state}), base::Error);
 }
 
 TEST(Model, WithALayerInReverseIsRefusedByTheCausalSchedule) {

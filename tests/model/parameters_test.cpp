@@ -60,7 +60,9 @@ TEST(InitialParameters, GiveStepSizesBetweenTheirBounds) {
     const at::Tensor dt = bias.exp().log1p();
     EXPECT_GE(dt.min().item<double>(), std::max(1e-3, floor) * (1 - 1e-5));
     EXPECT_LE(dt.max().item<double>(), 0.1 * (1 + 1e-5));
-    if (floor < 1e-3) EXPECT_NEAR(dt.log().mean().item<double>(), std::log(1e-2), 0.2);  // log-uniform
+    if (floor < 1e-3) {
+      EXPECT_NEAR(dt.log().mean().item<double>(), std::log(1e-2), 0.2);  // log-uniform
+    }
   }
 }
 

@@ -68,7 +68,8 @@ LossSum whole_gradient(const Backbone& backbone, const NextTokenBatch& batch, do
   for (std::int64_t s = 0; s < batch.inputs.sequences(); ++s) {
     const std::int64_t from = batch.inputs.offsets[s], length = batch.inputs.length(s);
     if (length == 0) continue;
-    const at::Tensor hidden = backbone.advance({.tokens = bytes_of(batch.inputs.sequence(s))}).hidden;
+    const at::Tensor hidden =
+        backbone.advance({.tokens = bytes_of(batch.inputs.sequence(s)), .offsets = std::nullopt}).hidden;
     const at::Tensor weights =
         at::from_blob(const_cast<float*>(batch.weights.data()) + from, {length}, at::kFloat).clone();
     const at::Tensor loss =
