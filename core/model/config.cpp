@@ -31,13 +31,13 @@ Mamba1Config mamba1_from_json(const json& object, const std::string& where) {
   config.d_state = reader.get<std::int64_t>("d_state");
   config.d_conv = reader.get<std::int64_t>("d_conv");
   config.dt_rank = reader.get<std::int64_t>("dt_rank");
-  config.bias = reader.get("bias", config.bias);
-  config.conv_bias = reader.get("conv_bias", config.conv_bias);
-  config.dt_min = reader.get("dt_min", config.dt_min);
-  config.dt_max = reader.get("dt_max", config.dt_max);
-  config.dt_init_floor = reader.get("dt_init_floor", config.dt_init_floor);
-  config.dt_scale = reader.get("dt_scale", config.dt_scale);
-  config.dt_init_random = reader.get("dt_init_random", config.dt_init_random);
+  config.bias = reader.get<bool>("bias");
+  config.conv_bias = reader.get<bool>("conv_bias");
+  config.dt_min = reader.get<double>("dt_min");
+  config.dt_max = reader.get<double>("dt_max");
+  config.dt_init_floor = reader.get<double>("dt_init_floor");
+  config.dt_scale = reader.get<double>("dt_scale");
+  config.dt_init_random = reader.get<bool>("dt_init_random");
   reader.refuse_unknown();
   return config;
 }

@@ -105,7 +105,10 @@ void bench_model(const std::string& name, const model::ModelConfig& config, std:
   const Products products(config, tokens);
   {
     const at::NoGradGuard no_graph;
-    print("inference", in_turn([&] { backbone.advance({.tokens = ids}); }, [&] { products.forward(); }, rounds), tokens);
+    model::Backbone::Segment segment;
+    segment.tokens = ids;
+    const auto infer = [&] { static_cast<void>(backbone.advance(segment)); };
+    print("inference", in_turn(infer, [&] { products.forward(); }, rounds), tokens);
   }
   for (auto& [key, parameter] : parameters) parameter.requires_grad_(true);
   train::NextTokenBatch batch;

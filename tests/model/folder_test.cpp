@@ -99,10 +99,9 @@ TEST(AnExportedFolder, LoadsBackToTheSameBitsAndAnswers) {
       EXPECT_EQ(loaded.kind, kind);
       expect_same_bits(loaded.parameters, model.parameters);
       EXPECT_TRUE(at::equal(answer_of(loaded), answer_of(model)));
-      const auto names = files::read_safetensors(path + "/model.safetensors").tensors;
-      EXPECT_EQ(
-          names.count(kind == FolderKind::kTransformers ? "backbone.embeddings.weight" : "backbone.embedding.weight"),
-          1U);
+      if (kind == FolderKind::kTransformers) {  // mamba-ssm reads its names from pytorch_model.bin
+        EXPECT_EQ(files::read_safetensors(path + "/model.safetensors").tensors.count("backbone.embeddings.weight"), 1U);
+      }
     }
 }
 
