@@ -44,35 +44,37 @@ struct EmbedCommand {
 std::optional<EmbedCommand> parse_embed(const Arguments& arguments) {
   namespace po = cli::po;
   EmbedCommand command;
-  cli::Description description(
-      "embed", "[options] SEQUENCES...",
-      "Turns DNA into vectors: one a record, or one a window of a long record. The model's state runs through each record from its "
-      "first base to its last, however long it is, in constant memory.");
+  cli::Description description("embed", "[options] SEQUENCES...",
+                               "Turns DNA into vectors: one a record, or one a window of a long record. The model's "
+                               "state runs through each record from its "
+                               "first base to its last, however long it is, in constant memory.");
   description.positional("sequences", po::value(&command.sequences));
-  description.group("Model").add_options()
-      ("model,m", po::value(&command.model)->default_value(command.model)->value_name("MODEL"),
-       "a model that ships, by name, or a folder: ours, mamba-ssm's or Transformers'")
-      ("alphabet", po::value(&command.alphabet)->value_name("NAME|FILE"),
-       "letters of a model that carries none: dnamamba, caduceus, hyenadna, plantcad, or an alphabet.json")
-      ("layer", po::value(&command.layer)->value_name("N"),
-       "take the vectors after N layers (0: the embedding); default: after the final norm");
-  description.group("What a vector stands for").add_options()
-      ("pool", cli::choice(&command.pool, {"mean", "max", "last", "none"}),
-       "how positions become one vector; none: one vector a base. N is left out; a window of N only gives NaN")
-      ("window,w", cli::number(&command.window, 0)->value_name("BASES"),
-       "bases a vector stands for; 0: 1,000 for records over 10,000 bases, else the whole record")
-      ("stride", cli::number(&command.stride, 0)->value_name("BASES"), "from one window to the next; 0: the window")
-      ("context", cli::choice(&command.context, {"record", "window"}),
-       "what the model has read before a base: all of the record, or the window alone")
-      ("strand", cli::choice(&command.strand, {"auto", "forward", "reverse", "both"}),
-       "which strand is read; both: the mean of the two; auto: as the model was made for")
-      ("invalid", cli::choice(&command.invalid, {"error", "n", "drop"}),
-       "what to do with letters that are no IUPAC code, gaps among them");
+  description.group("Model").add_options()(
+      "model,m", po::value(&command.model)->default_value(command.model)->value_name("MODEL"),
+      "a model that ships, by name, or a folder: ours, mamba-ssm's or Transformers'")(
+      "alphabet", po::value(&command.alphabet)->value_name("NAME|FILE"),
+      "letters of a model that carries none: dnamamba, caduceus, hyenadna, plantcad, or an alphabet.json")(
+      "layer", po::value(&command.layer)->value_name("N"),
+      "take the vectors after N layers (0: the embedding); default: after the final norm");
+  description.group("What a vector stands for")
+      .add_options()(
+          "pool", cli::choice(&command.pool, {"mean", "max", "last", "none"}),
+          "how positions become one vector; none: one vector a base. N is left out; a window of N only gives NaN")(
+          "window,w", cli::number(&command.window, 0)->value_name("BASES"),
+          "bases a vector stands for; 0: 1,000 for records over 10,000 bases, else the whole record")(
+          "stride", cli::number(&command.stride, 0)->value_name("BASES"), "from one window to the next; 0: the window")(
+          "context", cli::choice(&command.context, {"record", "window"}),
+          "what the model has read before a base: all of the record, or the window alone")(
+          "strand", cli::choice(&command.strand, {"auto", "forward", "reverse", "both"}),
+          "which strand is read; both: the mean of the two; auto: as the model was made for")(
+          "invalid", cli::choice(&command.invalid, {"error", "n", "drop"}),
+          "what to do with letters that are no IUPAC code, gaps among them");
   auto& output = description.group("Output");
-  cli::add_output(output, &command.output, &command.force, ".npz, .npy (and .tsv beside it) or .tsv; - is TSV on standard output");
-  output.add_options()
-      ("format", cli::choice(&command.format, {"auto", "npz", "npy", "tsv"}), "in the place of what the suffix says")
-      ("dtype", cli::choice(&command.dtype, {"float32", "float16"}), "type of the values in .npz and .npy");
+  cli::add_output(output, &command.output, &command.force,
+                  ".npz, .npy (and .tsv beside it) or .tsv; - is TSV on standard output");
+  output.add_options()("format", cli::choice(&command.format, {"auto", "npz", "npy", "tsv"}),
+                       "in the place of what the suffix says")(
+      "dtype", cli::choice(&command.dtype, {"float32", "float16"}), "type of the values in .npz and .npy");
   auto& running = description.group("Running");
   cli::add_threads(running, &command.threads);
   cli::add_device(running, &command.device);
@@ -107,8 +109,7 @@ tokens::Strand strand_from(const std::string& word, const tokens::Alphabet& alph
 
 // The model, with the letters that it carries or that were named.
 model::Model load(const EmbedCommand& command) {
-  model::Model loaded =
-      model::load_model(model::find_model(command.model), engine::activation_type(command.precision));
+  model::Model loaded = model::load_model(model::find_model(command.model), engine::activation_type(command.precision));
   if (!command.alphabet.empty()) loaded.alphabet = tokens::Alphabet::named_or_file(command.alphabet);
   if (!loaded.alphabet)
     throw base::UsageError("the model " + command.model +
@@ -150,17 +151,22 @@ std::string metadata_of(const EmbedCommand& command, const model::Model& model) 
       .dump();
 }
 
+std::string counted(std::int64_t count, const std::string& thing) {
+  return base::concat(count, " ", thing, count == 1 ? "" : "s");
+}
+
 void report(const engine::EmbedCounts& counts, const outputs::EmbeddingWriter& writer, const EmbedCommand& command,
             std::int64_t width) {
   if (counts.ambiguous_rows > 0)
-    base::log_warning(base::concat(counts.ambiguous_rows, " rows stand for N only: they are NaN"));
+    base::log_warning(base::concat(counted(counts.ambiguous_rows, "vector"), " of windows of N only: all NaN"));
   if (counts.invalid > 0)
-    base::log_warning(base::concat(counts.invalid, " letters are no IUPAC code: ",
-                                   command.invalid == "n" ? "taken as N" : "dropped"));
+    base::log_warning(base::concat(counted(counts.invalid, "letter"), " without IUPAC code ",
+                                   command.invalid == "n" ? "taken as N" : "left out"));
   if (writer.overflowed() > 0)
-    base::log_warning(base::concat(writer.overflowed(), " values are too large for float16: they are infinite"));
-  base::log_info(base::concat(counts.rows, " vectors of ", width, " from ", counts.records, " records, ", counts.bases,
-                              " bases", command.output == "-" ? "" : base::concat(" in ", command.output)));
+    base::log_warning(base::concat(counted(writer.overflowed(), "value"), " too large for float16: infinite"));
+  base::log_info(base::concat(counted(counts.rows, "vector"), " of ", width, " from ",
+                              counted(counts.records, "record"), ", ", counted(counts.bases, "base"),
+                              command.output == "-" ? "" : base::concat(" in ", command.output)));
 }
 
 }  // namespace

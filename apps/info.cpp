@@ -24,9 +24,10 @@ struct InfoCommand {
 std::optional<InfoCommand> parse_info(const Arguments& arguments) {
   namespace po = cli::po;
   InfoCommand command;
-  cli::Description description("info", "[options] FILES|MODELS...",
-                               "Says what sequence files hold, read to the end, so that a damaged one is found; and what a model "
-                               "folder is.");
+  cli::Description description(
+      "info", "[options] FILES|MODELS...",
+      "Says what sequence files hold, read to the end, so that a damaged one is found; and what a model "
+      "folder is.");
   description.positional("inputs", po::value(&command.inputs));
   description.group("Output").add_options()("records", po::bool_switch(&command.records),
                                             "a line for each record: name, length, GC, N, soft-masked");

@@ -29,25 +29,28 @@ struct ModelsCommand {
 std::optional<ModelsCommand> parse_models(const Arguments& arguments) {
   namespace po = cli::po;
   ModelsCommand command;
-  cli::Description description("models", "list | show MODEL | verify MODEL... | export MODEL -o FOLDER --to FORMAT",
-                               "Lists the models that ship, shows one, checks it, or writes it for other programs. MODEL is a name "
-                               "or a folder: ours, mamba-ssm's or Transformers'.");
+  cli::Description description(
+      "models", "list | show MODEL | verify MODEL... | export MODEL -o FOLDER --to FORMAT",
+      "Lists the models that ship, shows one, checks it, or writes it for other programs. MODEL is a name "
+      "or a folder: ours, mamba-ssm's or Transformers'.");
   description.positional("action", po::value(&command.action), 1);
   description.positional("models", po::value(&command.models));
-  description.group("verify").add_options()
-      ("tolerance", po::value(&command.tolerance)->default_value(command.tolerance, "1e-4")->value_name("X"),
-       "largest |ours - golden| / (1 + |golden|) allowed, where the folder holds golden.safetensors");
+  description.group("verify").add_options()(
+      "tolerance", po::value(&command.tolerance)->default_value(command.tolerance, "1e-4")->value_name("X"),
+      "largest |ours - golden| / (1 + |golden|) allowed, where the folder holds golden.safetensors");
   auto& output = description.group("export");
   output.add_options()("to", cli::choice(&command.to, {"transformers", "mamba-ssm", "dnamamba"}), "who will read it");
   cli::add_output(output, &command.output, &command.force, "the new folder");
   description.example("what there is", "dnamamba models list");
   description.example("names, shapes, checksums and golden answers of a folder", "dnamamba models verify my-model/");
-  description.example("for MambaForCausalLM.from_pretrained", "dnamamba models export dnamamba-tiny --to transformers -o tiny-hf");
+  description.example("for MambaForCausalLM.from_pretrained",
+                      "dnamamba models export dnamamba-tiny --to transformers -o tiny-hf");
   if (!cli::parse(arguments, description)) return std::nullopt;
   cli::require(!command.action.empty(), "say what to do: list, show, verify or export");
-  const bool known = command.action == "list" || command.action == "show" || command.action == "verify" ||
-                     command.action == "export";
+  const bool known =
+      command.action == "list" || command.action == "show" || command.action == "verify" || command.action == "export";
   cli::require(known, "'" + command.action + "' is not one of list, show, verify, export");
+  cli::require(command.tolerance >= 0, "--tolerance is a number from 0");
   cli::require(command.action == "list" || !command.models.empty(), "name a model or its folder");
   cli::require(command.action != "export" || command.models.size() == 1, "export takes one model");
   cli::require(command.action != "export" || !command.output.empty(), "name the new folder with -o");

@@ -42,46 +42,48 @@ std::optional<PretrainCommand> parse_pretrain(const Arguments& arguments) {
   PretrainCommand command;
   engine::PretrainOptions& job = command.job;
   job.optimiser.steps = 1000;
-  cli::Description description(
-      "pretrain", "[options] SEQUENCES... -o MODEL",
-      "Trains a model to predict the next base. Contexts may be of any length: beyond --segment they are streamed, with the exact "
-      "gradient, in the memory of one segment.");
+  cli::Description description("pretrain", "[options] SEQUENCES... -o MODEL",
+                               "Trains a model to predict the next base. Contexts may be of any length: beyond "
+                               "--segment they are streamed, with the exact "
+                               "gradient, in the memory of one segment.");
   description.positional("sequences", po::value(&job.inputs));
   auto& files = description.group("Files");
   cli::add_output(files, &job.output, &job.force, "folder of the model");
-  files.add_options()
-      ("validation", po::value(&job.validation)->composing()->value_name("FILE"),
-       "sequences to measure bits per base on, never trained on; again for more files")
-      ("checkpoint", po::value(&job.checkpoint)->value_name("FOLDER"),
-       "where to save what the run needs to go on; if it is there, the run goes on from it, to the same bits")
-      ("save-every", cli::number(&job.save_every, 0)->value_name("STEPS"), "0: when stopped only")
-      ("time-limit", po::value(&job.time_limit)->value_name("SECONDS"), "end with a checkpoint after so much training");
-  description.group("Model").add_options()
-      ("model,m", po::value(&command.model)->value_name("MODEL"), "begin with the weights of a model")
-      ("architecture", po::value(&command.architecture)->value_name("FILE"), "a config.json, in the place of the four below")
-      ("d-model", cli::number(&command.d_model, 1)->value_name("N"), "width")
-      ("layers", cli::number(&command.layers, 1)->value_name("N"), "Mamba-1 layers")
-      ("d-state", cli::number(&command.d_state, 1, 256)->value_name("N"), "states of a channel")
-      ("expand", cli::number(&command.expand, 1)->value_name("N"), "channels of the scan, times the width")
-      ("alphabet", po::value(&command.alphabet)->default_value(command.alphabet)->value_name("NAME|FILE"), "letters");
-  description.group("Training").add_options()
-      ("steps", cli::number(&job.optimiser.steps, 1)->value_name("N"), "optimiser steps, the length of the schedule")
-      ("context", cli::number(&job.context, 1)->value_name("BASES"), "length of a training sequence")
-      ("batch", cli::number(&job.batch, 1)->value_name("TOKENS"), "of an optimiser step")
-      ("micro-batch", cli::number(&job.micro_batch, 1)->value_name("TOKENS"), "computed at a time")
-      ("rate", po::value(&job.optimiser.rate)->default_value(job.optimiser.rate, "0.004")->value_name("X"),
-       "highest learning rate; then a cosine")
-      ("warmup", po::value(&job.optimiser.warmup)->default_value(job.optimiser.warmup, "0.1")->value_name("X"),
-       "part of the steps in which the rate rises")
-      ("weight-decay", po::value(&job.optimiser.weight_decay)->default_value(job.optimiser.weight_decay, "0.1")->value_name("X"),
-       "not on norms, biases, A_log, D and the embedding")
-      ("clip", po::value(&job.optimiser.clip)->default_value(job.optimiser.clip, "1")->value_name("X"),
-       "largest norm of the gradient; 0: none")
-      ("sample-by", cli::choice(&command.sample_by, {"length", "file"}), "a file's chance: by its length, or all alike")
-      ("one-strand", po::bool_switch(&command.one_strand), "train on sequences as they are, not on either strand")
-      ("invalid", cli::choice(&command.invalid, {"error", "n", "drop"}), "letters that are no IUPAC code")
-      ("validate-every", cli::number(&job.validate_every, 0)->value_name("STEPS"), "0: at the end")
-      ("validation-context", cli::number(&job.validation_context, 0)->value_name("BASES"), "0: the whole record");
+  files.add_options()("validation", po::value(&job.validation)->composing()->value_name("FILE"),
+                      "sequences to measure bits per base on, never trained on; again for more files")(
+      "checkpoint", po::value(&job.checkpoint)->value_name("FOLDER"),
+      "where to save what the run needs to go on; if it is there, the run goes on from it, to the same bits")(
+      "save-every", cli::number(&job.save_every, 0)->value_name("STEPS"), "0: when stopped only")(
+      "time-limit", po::value(&job.time_limit)->value_name("SECONDS"), "end with a checkpoint after so much training");
+  description.group("Model").add_options()("model,m", po::value(&command.model)->value_name("MODEL"),
+                                           "begin with the weights of a model")(
+      "architecture", po::value(&command.architecture)->value_name("FILE"),
+      "a config.json, in the place of the four below")("d-model", cli::number(&command.d_model, 1)->value_name("N"),
+                                                       "width")(
+      "layers", cli::number(&command.layers, 1)->value_name("N"), "Mamba-1 layers")(
+      "d-state", cli::number(&command.d_state, 1, 256)->value_name("N"), "states of a channel")(
+      "expand", cli::number(&command.expand, 1)->value_name("N"), "channels of the scan, times the width")(
+      "alphabet", po::value(&command.alphabet)->default_value(command.alphabet)->value_name("NAME|FILE"), "letters");
+  description.group("Training")
+      .add_options()("steps", cli::number(&job.optimiser.steps, 1)->value_name("N"),
+                     "optimiser steps, the length of the schedule")(
+          "context", cli::number(&job.context, 1)->value_name("BASES"), "length of a training sequence")(
+          "batch", cli::number(&job.batch, 1)->value_name("TOKENS"), "of an optimiser step")(
+          "micro-batch", cli::number(&job.micro_batch, 1)->value_name("TOKENS"), "computed at a time")(
+          "rate", po::value(&job.optimiser.rate)->default_value(job.optimiser.rate, "0.004")->value_name("X"),
+          "highest learning rate; then a cosine")(
+          "warmup", po::value(&job.optimiser.warmup)->default_value(job.optimiser.warmup, "0.1")->value_name("X"),
+          "part of the steps in which the rate rises")(
+          "weight-decay",
+          po::value(&job.optimiser.weight_decay)->default_value(job.optimiser.weight_decay, "0.1")->value_name("X"),
+          "not on norms, biases, A_log, D and the embedding")(
+          "clip", po::value(&job.optimiser.clip)->default_value(job.optimiser.clip, "1")->value_name("X"),
+          "largest norm of the gradient; 0: none")("sample-by", cli::choice(&command.sample_by, {"length", "file"}),
+                                                   "a file's chance: by its length, or all alike")(
+          "one-strand", po::bool_switch(&command.one_strand), "train on sequences as they are, not on either strand")(
+          "invalid", cli::choice(&command.invalid, {"error", "n", "drop"}), "letters that are no IUPAC code")(
+          "validate-every", cli::number(&job.validate_every, 0)->value_name("STEPS"), "0: at the end")(
+          "validation-context", cli::number(&job.validation_context, 0)->value_name("BASES"), "0: the whole record");
   cli::add_seed(description.group("Training"), &command.seed);
   auto& running = description.group("Running");
   cli::add_threads(running, &command.threads);
@@ -89,8 +91,9 @@ std::optional<PretrainCommand> parse_pretrain(const Arguments& arguments) {
   cli::add_segment(running, &job.segment);
   description.example("a small model of a genome, in minutes on a laptop",
                       "dnamamba pretrain genome.fa.gz --steps 300 -o my-model");
-  description.example("with held-out sequences, in a run that may be stopped at any time",
-                      "dnamamba pretrain train/*.fa.gz --validation held-out.fa.gz --checkpoint run --save-every 100 -o my-model");
+  description.example(
+      "with held-out sequences, in a run that may be stopped at any time",
+      "dnamamba pretrain train/*.fa.gz --validation held-out.fa.gz --checkpoint run --save-every 100 -o my-model");
   description.example("contexts of a million bases in the memory of 16,384",
                       "dnamamba pretrain chromosome.fa --context 1M --batch 1M --segment 16384 -o long-model");
   po::variables_map given;
@@ -102,6 +105,7 @@ std::optional<PretrainCommand> parse_pretrain(const Arguments& arguments) {
   cli::require(job.optimiser.warmup >= 0 && job.optimiser.warmup <= 1, "--warmup is a part of the steps, 0 to 1");
   cli::require(job.optimiser.weight_decay >= 0, "--weight-decay can't be negative");
   cli::require(job.optimiser.clip >= 0, "--clip can't be negative");
+  cli::require(job.time_limit >= 0, "--time-limit can't be negative");
   cli::require(job.time_limit == 0 || !job.checkpoint.empty(), "--time-limit needs --checkpoint, or the work is lost");
   cli::require(job.save_every == 0 || !job.checkpoint.empty(), "--save-every needs --checkpoint");
   job.sample_by = command.sample_by == "length" ? train::SampleBy::kLength : train::SampleBy::kFile;
@@ -113,8 +117,7 @@ std::optional<PretrainCommand> parse_pretrain(const Arguments& arguments) {
 
 model::ModelConfig architecture_of(const PretrainCommand& command, const tokens::Alphabet& alphabet) {
   if (command.architecture.empty()) {
-    model::ModelConfig config =
-        model::mamba1_config(command.d_model, command.layers, command.d_state, command.expand);
+    model::ModelConfig config = model::mamba1_config(command.d_model, command.layers, command.d_state, command.expand);
     config.vocabulary = (alphabet.vocabulary() + 7) / 8 * 8;
     return config;
   }
@@ -154,7 +157,8 @@ void log_step(const engine::PretrainReport& report, std::int64_t steps) {
                                 " bits per base, gradient ", number(report.gradient_norm, 3), ", rate ",
                                 number(report.rate, 5), ", ", quantity(static_cast<double>(report.tokens), "tokens")));
   for (const auto& [file, bits] : report.validation)
-    base::log_info(base::concat("validation after step ", report.step, ": ", number(bits, 4), " bits per base on ", file));
+    base::log_info(
+        base::concat("validation after step ", report.step, ": ", number(bits, 4), " bits per base on ", file));
 }
 
 }  // namespace
@@ -165,7 +169,8 @@ int run_pretrain(const Arguments& arguments) {
   engine::require_device(command->device);
   engine::set_threads(command->threads);
   model::Model model = initial_model(*command);
-  base::log_info(base::concat(model::describe(model.config), "; ", model::count_parameters(model.config), " parameters"));
+  base::log_info(
+      base::concat(model::describe(model.config), "; ", model::count_parameters(model.config), " parameters"));
   const std::int64_t steps = command->job.optimiser.steps;
   Progress progress("pretrain", "tokens");
   const engine::PretrainResult result =
@@ -174,10 +179,9 @@ int run_pretrain(const Arguments& arguments) {
         log_step(report, steps);
       });
   progress.finish();
-  base::log_info(result.complete
-                     ? base::concat("the model is in ", command->job.output)
-                     : base::concat("stopped after step ", result.steps, " of ", steps, "; the same command goes on from ",
-                                    command->job.checkpoint));
+  base::log_info(result.complete ? base::concat("the model is in ", command->job.output)
+                                 : base::concat("stopped after step ", result.steps, " of ", steps,
+                                                "; the same command goes on from ", command->job.checkpoint));
   return 0;
 }
 

@@ -9,7 +9,8 @@
 
 namespace dnamamba::base {
 
-/// Any number of producers and consumers. After close(), push() refuses and pop() drains what is left, then says nullopt.
+/// Any number of producers and consumers. After close(), push() refuses and pop() drains what is left, then says
+/// nullopt.
 template <typename T>
 class BoundedQueue {
  public:

@@ -1,4 +1,5 @@
-// What can go wrong, as types: the program turns each into its exit status (design: 1 failed, 2 usage, 3 out of memory).
+// What can go wrong, as types: the program turns each into its exit status (design: 1 failed, 2 usage, 3 out of
+// memory).
 #pragma once
 #include <cstdint>
 #include <sstream>

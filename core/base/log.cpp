@@ -14,11 +14,16 @@ LogFormat current_format = LogFormat::kText;
 
 spdlog::level::level_enum to_spdlog(LogLevel level) {
   switch (level) {
-    case LogLevel::kDebug: return spdlog::level::debug;
-    case LogLevel::kInfo: return spdlog::level::info;
-    case LogLevel::kWarning: return spdlog::level::warn;
-    case LogLevel::kError: return spdlog::level::err;
-    case LogLevel::kOff: break;
+    case LogLevel::kDebug:
+      return spdlog::level::debug;
+    case LogLevel::kInfo:
+      return spdlog::level::info;
+    case LogLevel::kWarning:
+      return spdlog::level::warn;
+    case LogLevel::kError:
+      return spdlog::level::err;
+    case LogLevel::kOff:
+      break;
   }
   return spdlog::level::off;
 }
@@ -66,11 +71,23 @@ void configure_log(LogLevel level, LogFormat format) {
     logger().set_pattern(R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l","message":"%v"})");
 }
 
-LogFormat log_format() { return current_format; }
-LogLevel log_level() { return current_level; }
-void log_debug(const std::string& text) { write(LogLevel::kDebug, text); }
-void log_info(const std::string& text) { write(LogLevel::kInfo, text); }
-void log_warning(const std::string& text) { write(LogLevel::kWarning, text); }
-void log_error(const std::string& text) { write(LogLevel::kError, text); }
+LogFormat log_format() {
+  return current_format;
+}
+LogLevel log_level() {
+  return current_level;
+}
+void log_debug(const std::string& text) {
+  write(LogLevel::kDebug, text);
+}
+void log_info(const std::string& text) {
+  write(LogLevel::kInfo, text);
+}
+void log_warning(const std::string& text) {
+  write(LogLevel::kWarning, text);
+}
+void log_error(const std::string& text) {
+  write(LogLevel::kError, text);
+}
 
 }  // namespace dnamamba::base

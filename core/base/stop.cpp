@@ -24,7 +24,9 @@ void install_stop_signals() {
   std::signal(SIGTERM, on_signal);
 }
 
-int stop_requested() noexcept { return received; }
+int stop_requested() noexcept {
+  return received;
+}
 
 void throw_if_stopped() {
   if (received != 0)

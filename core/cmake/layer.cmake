@@ -95,5 +95,7 @@ function(dnamamba_test name)
   target_link_libraries(${name} PRIVATE ${uses} ${arg_LINKS} GTest::gmock GTest::gtest_main)
   dnamamba_compile_options(${name})
   add_test(NAME ${name} COMMAND ${name} --gtest_brief=1)
-  set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT})
+  # OpenMP threads that spin while they wait make tests that run side by side many times slower.
+  set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT}
+                                          ENVIRONMENT OMP_WAIT_POLICY=passive)
 endfunction()

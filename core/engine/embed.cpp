@@ -17,9 +17,12 @@ constexpr std::int64_t kLargeOutput = 1'000'000'000;  // bytes; said before it i
 
 char strand_letter(tokens::Strand strand) {
   switch (strand) {
-    case tokens::Strand::kForward: return '+';
-    case tokens::Strand::kReverse: return '-';
-    case tokens::Strand::kBoth: break;
+    case tokens::Strand::kForward:
+      return '+';
+    case tokens::Strand::kReverse:
+      return '-';
+    case tokens::Strand::kBoth:
+      break;
   }
   return '.';
 }
@@ -121,7 +124,8 @@ EmbedCounts embed(const EmbedOptions& options, const model::Model& model, output
     finished.clear();
     const ReadingProgress read = records.progress();
     const std::int64_t bases = lanes.tokens() / strands;
-    progress(bases, read.tokens > 0 ? read.fraction * static_cast<double>(bases) / static_cast<double>(read.tokens) : 0);
+    progress(bases,
+             read.tokens > 0 ? read.fraction * static_cast<double>(bases) / static_cast<double>(read.tokens) : 0);
   }
   for (auto& record : finished) rows.push(std::move(record));
   EmbedCounts counts = rows.finish();

@@ -12,10 +12,10 @@
 namespace dnamamba::engine {
 
 struct EmbedOptions {
-  std::vector<std::string> inputs;     ///< FASTA, FASTQ; "-" is stdin
+  std::vector<std::string> inputs;  ///< FASTA, FASTQ; "-" is stdin
   EmbedPlan plan;
   std::int64_t layer = -1;
-  std::int64_t segment = 32'768;       ///< tokens computed at a time
+  std::int64_t segment = 32'768;  ///< tokens computed at a time
   tokens::InvalidPolicy invalid = tokens::InvalidPolicy::kError;
 };
 

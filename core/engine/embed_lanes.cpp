@@ -9,8 +9,8 @@
 
 namespace dnamamba::engine {
 
-EmbedLanes::EmbedLanes(const model::Backbone& backbone, std::int64_t layer, std::int64_t segment,
-                       std::int64_t abreast, NextRecord next_record)
+EmbedLanes::EmbedLanes(const model::Backbone& backbone, std::int64_t layer, std::int64_t segment, std::int64_t abreast,
+                       NextRecord next_record)
     : backbone_(backbone),
       layer_(layer),
       segment_(std::max(segment, abreast)),
@@ -65,18 +65,17 @@ void EmbedLanes::run(const std::vector<Piece>& pieces) {
     for (const Piece& piece : pieces) states.push_back(piece.lane->read > 0 ? &piece.lane->state : &fresh);
     before = model::join_states(states);
   }
-  const auto out = backbone_.advance(
-      {.tokens = at::from_blob(batch.tokens.data(), {batch.token_count()}, at::kByte),
-       .offsets = at::from_blob(batch.offsets.data(), {batch.sequences() + 1}, at::kLong),
-       .state = &before,
-       .want_state = any_left,
-       .layer = layer_});
+  const auto out =
+      backbone_.advance({.tokens = at::from_blob(batch.tokens.data(), {batch.token_count()}, at::kByte),
+                         .offsets = at::from_blob(batch.offsets.data(), {batch.sequences() + 1}, at::kLong),
+                         .state = &before,
+                         .want_state = any_left,
+                         .layer = layer_});
   for (std::int64_t s = 0; s < batch.sequences(); ++s) {
     EmbedLane& lane = *pieces[s].lane;
-    lane.pooler->add(batch.sequence(s), out.hidden.narrow(0, batch.offsets[s], batch.length(s)),
-                     [&](std::int64_t window, std::span<const float> row) {
-                       lane.record->add_row(lane.first_row + window, row);
-                     });
+    lane.pooler->add(
+        batch.sequence(s), out.hidden.narrow(0, batch.offsets[s], batch.length(s)),
+        [&](std::int64_t window, std::span<const float> row) { lane.record->add_row(lane.first_row + window, row); });
     lane.read += pieces[s].count;
     if (lane.left() > 0) lane.state = model::state_of_sequence(out.state, s);
   }

@@ -1,5 +1,5 @@
-// The lanes that are being computed, and the ragged batches they give: which tokens are computed together depends on the input
-// alone, never on the speed of a thread.
+// The lanes that are being computed, and the ragged batches they give: which tokens are computed together depends on
+// the input alone, never on the speed of a thread.
 #pragma once
 #include <deque>
 #include <functional>
@@ -15,8 +15,8 @@ class EmbedLanes {
   /// The next record to embed, or nullptr after the last.
   using NextRecord = std::function<std::unique_ptr<EmbedRecord>()>;
 
-  /// At most `segment` tokens a step, of them at most segment / `abreast` from one lane: 2 where both strands are read, so that those
-  /// of a long record go together.
+  /// At most `segment` tokens a step, of them at most segment / `abreast` from one lane: 2 where both strands are read,
+  /// so that those of a long record go together.
   EmbedLanes(const model::Backbone& backbone, std::int64_t layer, std::int64_t segment, std::int64_t abreast,
              NextRecord next_record);
 

@@ -5,7 +5,9 @@
 namespace dnamamba::engine {
 namespace {
 
-std::int64_t row_bytes(std::int64_t width) { return width * static_cast<std::int64_t>(sizeof(float)); }
+std::int64_t row_bytes(std::int64_t width) {
+  return width * static_cast<std::int64_t>(sizeof(float));
+}
 
 }  // namespace
 

@@ -31,10 +31,10 @@ class EmbedRecord;
 /// A piece of a record that is read from one end to the other with one state: a strand of it, or of one of its windows.
 struct EmbedLane {
   EmbedRecord* record = nullptr;
-  tokens::Range place;            ///< positions of the record
-  bool reverse = false;           ///< the reverse complement, from place.last down
-  std::int64_t read = 0;          ///< tokens so far
-  std::int64_t first_row = 0;     ///< of the record's rows, the pooler's window 0
+  tokens::Range place;         ///< positions of the record
+  bool reverse = false;        ///< the reverse complement, from place.last down
+  std::int64_t read = 0;       ///< tokens so far
+  std::int64_t first_row = 0;  ///< of the record's rows, the pooler's window 0
   model::State state;
   std::optional<heads::WindowPooler> pooler;
 
@@ -68,7 +68,7 @@ class EmbedRecord {
   const tokens::Alphabet& alphabet_;
   tokens::WindowPlan windows_;
   std::int64_t strands_;
-  std::int64_t lanes_;        // in all
+  std::int64_t lanes_;  // in all
   std::int64_t lanes_begun_ = 0;
   std::int64_t lanes_ended_ = 0;
   files::Spool rows_{TokenizedRecord::kSpoolMemory};  // [windows, width] float32, zeros at first

@@ -21,7 +21,8 @@ std::vector<train::TrainingFile> read_files(const std::vector<std::string>& path
   std::vector<train::TrainingFile> files;
   for (const std::string& path : paths) {
     files.push_back(train::read_training_file(path, tokenizer));
-    base::log_debug(base::concat(path, ": ", files.back().sequences.size(), " records, ", files.back().tokens(), " bases"));
+    base::log_debug(
+        base::concat(path, ": ", files.back().sequences.size(), " records, ", files.back().tokens(), " bases"));
   }
   return files;
 }
@@ -109,9 +110,13 @@ class Run {
     if (options_.checkpoint.empty()) return;
     save_checkpoint({done_, settings_, {{"curve", history_}, {"tokens", tokens_}}, optimiser_.moments(), model_},
                     options_.checkpoint);
+    if (base::stop_requested() != 0)
+      base::log_warning(
+          base::concat("step ", done_, " is saved in ", options_.checkpoint, "; the same command goes on from it"));
   }
 
-  // The step's sequences in batches that are computed one after the other; all weights are known before the first gradient.
+  // The step's sequences in batches that are computed one after the other; all weights are known before the first
+  // gradient.
   std::vector<train::NextTokenBatch> draw() const {
     std::vector<train::NextTokenBatch> batches(1);
     const std::int64_t sequences = std::max(options_.batch / options_.context, std::int64_t{1});
@@ -139,8 +144,8 @@ class Run {
       }
       report.gradient_norm = sum.weight > 0 ? optimiser_.step(done_) : 0.0;
     } catch (const base::Error& error) {
-      throw base::Error(base::concat("step ", done_ + 1, ": ", error.what(),
-                                     "; try a lower --rate, or look at the input around it"));
+      throw base::Error(
+          base::concat("step ", done_ + 1, ": ", error.what(), "; try a lower --rate, or look at the input around it"));
     }
     report.rate = train::rate_at(options_.optimiser, done_);
     report.step = ++done_;

@@ -18,10 +18,10 @@ struct PretrainOptions {
   std::vector<std::string> validation;  ///< the same; never trained on
   std::string output;                   ///< the model's folder
   bool force = false;
-  std::int64_t context = 1024;          ///< bases a training sequence has before its last target
-  std::int64_t batch = 65'536;          ///< tokens of an optimiser step
-  std::int64_t micro_batch = 16'384;    ///< tokens computed at a time, whole sequences
-  std::int64_t segment = 16'384;        ///< longer contexts are streamed in segments of this many tokens
+  std::int64_t context = 1024;        ///< bases a training sequence has before its last target
+  std::int64_t batch = 65'536;        ///< tokens of an optimiser step
+  std::int64_t micro_batch = 16'384;  ///< tokens computed at a time, whole sequences
+  std::int64_t segment = 16'384;      ///< longer contexts are streamed in segments of this many tokens
   train::SampleBy sample_by = train::SampleBy::kLength;
   bool reverse_complement = true;
   std::uint64_t seed = 1;
@@ -42,7 +42,7 @@ struct PretrainReport {
   double bits_per_base = 0;
   double rate = 0;
   double gradient_norm = 0;
-  double seconds = 0;  ///< since this run began to train
+  double seconds = 0;                        ///< since this run began to train
   std::map<std::string, double> validation;  ///< file -> bits per base, after a validation
 };
 using PretrainProgress = std::function<void(const PretrainReport&)>;
@@ -55,9 +55,10 @@ struct PretrainResult {
   std::map<std::string, double> validation;
 };
 
-/// Trains `model` (its alphabet must be there) and writes it to options.output when the last step is done. An existing checkpoint of the
-/// same settings is gone on with, in the same bits as if nothing had happened.
-/// @throws base::Error if the loss or gradient is not finite, naming the step; base::IoError; base::Interrupted after a checkpoint.
+/// Trains `model` (its alphabet must be there) and writes it to options.output when the last step is done. An existing
+/// checkpoint of the same settings is gone on with, in the same bits as if nothing had happened.
+/// @throws base::Error if the loss or gradient is not finite, naming the step; base::IoError; base::Interrupted after a
+/// checkpoint.
 PretrainResult pretrain(const PretrainOptions& options, model::Model model, const PretrainProgress& progress);
 
 }  // namespace dnamamba::engine

@@ -16,7 +16,7 @@ struct TokenizedRecord {
   std::int64_t index = 0;  ///< over all inputs
   std::string file;
   std::string name;
-  std::int64_t length = 0;  ///< tokens
+  std::int64_t length = 0;            ///< tokens
   files::Spool tokens{kSpoolMemory};  ///< [length] uint8
 
   static constexpr std::int64_t kSpoolMemory = 4 << 20;  ///< bytes; longer records wait in a temporary file
@@ -24,9 +24,9 @@ struct TokenizedRecord {
 
 /// How far the reader is, for progress.
 struct ReadingProgress {
-  std::int64_t tokens = 0;    ///< read so far
-  double fraction = 0;        ///< of the bytes of all inputs; 0 where it is not known
-  std::int64_t invalid = 0;   ///< letters that were taken as N or dropped
+  std::int64_t tokens = 0;   ///< read so far
+  double fraction = 0;       ///< of the bytes of all inputs; 0 where it is not known
+  std::int64_t invalid = 0;  ///< letters that were taken as N or dropped
 };
 
 /// Reads the inputs one after the other. Records come in order; short ones many at a time, so that threads rarely meet.

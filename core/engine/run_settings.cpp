@@ -34,7 +34,9 @@ void require_device(const std::string& device) {
   throw base::UsageError("--device " + device + ": this version runs on CPUs only; use --device cpu");
 }
 
-std::string libtorch_version() { return TORCH_VERSION; }
+std::string libtorch_version() {
+  return TORCH_VERSION;
+}
 
 std::string libtorch_description() {
   return base::concat(at::get_num_threads(), " threads, ", at::get_cpu_capability());

@@ -21,7 +21,8 @@ at::Tensor golden_tensor(const files::TensorMap& tensors, const std::string& nam
 
 GoldenError compare(const at::Tensor& ours, const at::Tensor& golden, const std::string& name) {
   if (ours.numel() != golden.numel())
-    throw base::Error(base::concat("golden ", name, " has ", golden.numel(), " values, the model answers ", ours.numel()));
+    throw base::Error(
+        base::concat("golden ", name, " has ", golden.numel(), " values, the model answers ", ours.numel()));
   const at::Tensor expected = golden.to(at::kDouble).reshape(-1);
   const at::Tensor difference = ours.to(at::kDouble).reshape(-1).sub(expected).abs();
   const GoldenError error{difference.div(expected.abs().add(1)).max().item<double>(), difference.max().item<double>()};
@@ -37,10 +38,11 @@ at::Tensor hidden_of(const model::Backbone& backbone, const at::Tensor& ids, std
   model::State state;
   for (std::int64_t begin = 0; begin < length; begin += step) {
     const std::int64_t count = std::min(step, length - begin);
-    auto out = backbone.advance({.tokens = ids.narrow(1, begin, count).reshape(-1).to(at::kByte),
-                                 .offsets = at::arange(0, (sequences + 1) * count, count, at::kLong).narrow(0, 0, sequences + 1),
-                                 .state = &state,
-                                 .want_state = true});
+    auto out = backbone.advance(
+        {.tokens = ids.narrow(1, begin, count).reshape(-1).to(at::kByte),
+         .offsets = at::arange(0, (sequences + 1) * count, count, at::kLong).narrow(0, 0, sequences + 1),
+         .state = &state,
+         .want_state = true});
     pieces.push_back(out.hidden.reshape({sequences, count, -1}));
     state = std::move(out.state);
   }
@@ -58,7 +60,8 @@ std::optional<GoldenComparison> compare_with_golden(const model::Model& model, s
     throw base::IoError(path.string() + ": input_ids is not int64 [sequences, length]");
   const at::NoGradGuard no_graph;
   const model::Backbone backbone(model.config, model.parameters);
-  if (ids.numel() > 0 && (ids.min().item<std::int64_t>() < 0 || ids.max().item<std::int64_t>() >= model.config.vocabulary))
+  if (ids.numel() > 0 &&
+      (ids.min().item<std::int64_t>() < 0 || ids.max().item<std::int64_t>() >= model.config.vocabulary))
     throw base::IoError(path.string() + ": input_ids has ids outside the model's vocabulary");
   const at::Tensor hidden = hidden_of(backbone, ids, segment);
   const at::Tensor logits = heads::next_token_logits(backbone, hidden);

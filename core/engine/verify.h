@@ -20,8 +20,10 @@ struct GoldenComparison {
   std::int64_t length = 0;
 };
 
-/// nullopt if the folder holds no golden.safetensors. `segment` cuts each sequence, 0 does not: the answer may not depend on it.
-/// @throws base::Error if the file is not of the form input_ids int64, last_hidden_state and logits fp32, or an answer is NaN.
+/// nullopt if the folder holds no golden.safetensors. `segment` cuts each sequence, 0 does not: the answer may not
+/// depend on it.
+/// @throws base::Error if the file is not of the form input_ids int64, last_hidden_state and logits fp32, or an answer
+/// is NaN.
 std::optional<GoldenComparison> compare_with_golden(const model::Model& model, std::int64_t segment = 0);
 
 }  // namespace dnamamba::engine

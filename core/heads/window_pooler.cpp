@@ -67,7 +67,9 @@ void WindowPooler::add_row(Open& open, const T* row) const {
         if (!(row[d] <= values[d]) && !std::isnan(values[d])) values[d] = static_cast<double>(row[d]);
       break;
     case Pool::kLast:
-    case Pool::kNone: std::copy_n(row, width_, values); break;
+    case Pool::kNone:
+      std::copy_n(row, width_, values);
+      break;
   }
 }
 

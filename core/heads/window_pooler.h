@@ -21,8 +21,8 @@ class WindowPooler {
   /// Window i's vector, [width]. A window with ambiguous bases only is all NaN.
   using Sink = std::function<void(std::int64_t window, std::span<const float> row)>;
 
-  /// `plan` lies on the forward strand; with `reverse`, the k-th token that is read is position length - 1 - k of the plan.
-  /// Tokens equal to `ambiguous` are left out of mean and max, and are not the last one.
+  /// `plan` lies on the forward strand; with `reverse`, the k-th token that is read is position length - 1 - k of the
+  /// plan. Tokens equal to `ambiguous` are left out of mean and max, and are not the last one.
   WindowPooler(Pool pool, std::int64_t width, const tokens::WindowPlan& plan, bool reverse, std::uint8_t ambiguous);
 
   /// The next tokens [n] and their vectors [n, width], float32 or float64. Hands finished windows to `sink`.

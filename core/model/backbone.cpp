@@ -29,11 +29,11 @@ Backbone::Output Backbone::advance(const Segment& segment) const {
   const bool continues = segment.state != nullptr && !segment.state->empty();
   const std::int64_t end = segment.layer == -1 ? last : segment.layer;
   if (continues && static_cast<std::int64_t>(segment.state->layers.size()) < end)
-    throw base::Error(base::concat("a state of ", segment.state->layers.size(), " layers can't be continued through ", end));
+    throw base::Error(
+        base::concat("a state of ", segment.state->layers.size(), " layers can't be continued through ", end));
   for (std::int64_t i = 0; i < end; ++i) {
     auto block = blocks_[i].advance(
-        hidden, residual,
-        {segment.offsets, continues ? &segment.state->layers[i] : nullptr, segment.want_state});
+        hidden, residual, {segment.offsets, continues ? &segment.state->layers[i] : nullptr, segment.want_state});
     hidden = std::move(block.hidden);
     residual = std::move(block.residual);
     if (segment.want_state) out.state.layers.push_back(std::move(block.state));

@@ -9,15 +9,16 @@ namespace dnamamba::model {
 
 class Backbone {
  public:
-  /// Shares the tensors of `parameters`. @throws base::Error for a config with reverse layers: they need another schedule.
+  /// Shares the tensors of `parameters`. @throws base::Error for a config with reverse layers: they need another
+  /// schedule.
   Backbone(const ModelConfig& config, const Parameters& parameters);
 
   struct Segment {
-    at::Tensor tokens;            ///< uint8 [T]
-    ops::OptionalTensor offsets;  ///< int64 [S + 1] on the host; absent: one sequence
-    const State* state = nullptr; ///< null or empty: every sequence begins here
-    bool want_state = false;      ///< whether segments follow
-    std::int64_t layer = -1;      ///< -1: after the final norm; i: the residual stream after i layers, 0 = the embedding
+    at::Tensor tokens;                 ///< uint8 [T]
+    ops::OptionalTensor offsets = {};  ///< int64 [S + 1] on the host; absent: one sequence
+    const State* state = nullptr;      ///< null or empty: every sequence begins here
+    bool want_state = false;           ///< whether segments follow
+    std::int64_t layer = -1;  ///< -1: after the final norm; i: the residual stream after i layers, 0 = the embedding
   };
   struct Output {
     at::Tensor hidden;  ///< [T, d_model]

@@ -10,7 +10,9 @@
 namespace dnamamba::model {
 namespace {
 
-std::string prefix_of(const LayerConfig& layer) { return base::concat("backbone.layers.", layer.weights, "."); }
+std::string prefix_of(const LayerConfig& layer) {
+  return base::concat("backbone.layers.", layer.weights, ".");
+}
 
 }  // namespace
 
@@ -32,7 +34,9 @@ std::pair<at::Tensor, at::Tensor> AddNorm::operator()(const at::Tensor& hidden, 
 Block::Block(const ModelConfig& model, const LayerConfig& layer, const Parameters& parameters)
     : norm_(layer.norm, model.norm_epsilon, parameters, prefix_of(layer) + "norm"),
       mixer_(std::visit(
-          [&](const auto& mixer) { return Mamba1Mixer(mixer, layer.direction, parameters, prefix_of(layer) + "mixer."); },
+          [&](const auto& mixer) {
+            return Mamba1Mixer(mixer, layer.direction, parameters, prefix_of(layer) + "mixer.");
+          },
           layer.mixer)) {
   if (!layer.mlp) return;
   mlp_norm_.emplace(layer.norm, model.norm_epsilon, parameters, prefix_of(layer) + "norm2");

@@ -12,7 +12,8 @@ class AddNorm {
   AddNorm(NormKind kind, double epsilon, const Parameters& parameters, const std::string& name);
 
   /// (norm(hidden + residual), hidden + residual), both [T, d_model]; an undefined residual counts as none.
-  [[nodiscard]] std::pair<at::Tensor, at::Tensor> operator()(const at::Tensor& hidden, const at::Tensor& residual) const;
+  [[nodiscard]] std::pair<at::Tensor, at::Tensor> operator()(const at::Tensor& hidden,
+                                                             const at::Tensor& residual) const;
 
  private:
   NormKind kind_;

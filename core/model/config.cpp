@@ -20,7 +20,9 @@ NormKind norm_from(const std::string& text, const std::string& where) {
   throw base::Error(where + ": norm \"" + text + "\" is not rms_norm or layer_norm");
 }
 
-std::string to_text(NormKind kind) { return kind == NormKind::kRms ? "rms_norm" : "layer_norm"; }
+std::string to_text(NormKind kind) {
+  return kind == NormKind::kRms ? "rms_norm" : "layer_norm";
+}
 
 Mamba1Config mamba1_from_json(const json& object, const std::string& where) {
   JsonReader reader(object, where);
@@ -131,8 +133,8 @@ void validate(const ModelConfig& config) {
   }
   for (const LayerConfig& layer : config.layers)
     for (const LayerConfig& other : config.layers)
-      require(layer.weights != other.weights || (layer.mixer == other.mixer && layer.mlp == other.mlp &&
-                                                 layer.norm == other.norm),
+      require(layer.weights != other.weights ||
+                  (layer.mixer == other.mixer && layer.mlp == other.mlp && layer.norm == other.norm),
               concat("layers that share weights ", layer.weights, " differ"));
 }
 

@@ -64,12 +64,14 @@ struct ModelConfig {
 };
 
 /// `layers` equal Mamba-1 layers with the published defaults: d_inner = expand * d_model, dt_rank = ceil(d_model / 16).
-ModelConfig mamba1_config(std::int64_t d_model, std::int64_t layers, std::int64_t d_state = 16, std::int64_t expand = 2);
+ModelConfig mamba1_config(std::int64_t d_model, std::int64_t layers, std::int64_t d_state = 16,
+                          std::int64_t expand = 2);
 
 /// @throws base::Error naming the first field that makes no sense.
 void validate(const ModelConfig& config);
 
-/// Our own config.json: {"format": "dnamamba", "version": 1, …}. @throws base::Error for an unknown or missing key, by name.
+/// Our own config.json: {"format": "dnamamba", "version": 1, …}. @throws base::Error for an unknown or missing key, by
+/// name.
 ModelConfig config_from_json(const nlohmann::json& json);
 nlohmann::json config_to_json(const ModelConfig& config);
 

@@ -12,7 +12,9 @@ namespace {
 using base::concat;
 using nlohmann::json;
 
-std::int64_t round_up(std::int64_t value, std::int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
 
 // "auto" or a number, as both ecosystems write it.
 std::int64_t dt_rank_from(JsonReader& reader, const std::string& key, std::int64_t d_model) {
@@ -86,13 +88,40 @@ ModelConfig from_mamba_ssm(const json& object) {
 }
 
 // What Transformers writes about itself, about generation and about training: none of it changes the forward pass.
-constexpr const char* kTransformersBookkeeping[] = {
-    "_name_or_path", "architectures", "auto_map", "bos_token_id", "cls_token_id", "sep_token_id", "dtype", "torch_dtype",
-    "eos_token_id", "pad_token_id", "unk_token_id", "initializer_range", "rescale_prenorm_residual", "transformers_version",
-    "use_associative_scan", "use_cache", "use_mambapy", "model_type", "return_dict", "output_hidden_states",
-    "output_attentions", "torchscript", "is_encoder_decoder", "id2label", "label2id", "problem_type", "finetuning_task",
-    "task_specific_params", "tokenizer_class", "prefix", "chunk_size_feed_forward", "name_or_path", "is_decoder",
-    "vocab_size_padded_to"};
+constexpr const char* kTransformersBookkeeping[] = {"_name_or_path",
+                                                    "architectures",
+                                                    "auto_map",
+                                                    "bos_token_id",
+                                                    "cls_token_id",
+                                                    "sep_token_id",
+                                                    "dtype",
+                                                    "torch_dtype",
+                                                    "eos_token_id",
+                                                    "pad_token_id",
+                                                    "unk_token_id",
+                                                    "initializer_range",
+                                                    "rescale_prenorm_residual",
+                                                    "transformers_version",
+                                                    "use_associative_scan",
+                                                    "use_cache",
+                                                    "use_mambapy",
+                                                    "model_type",
+                                                    "return_dict",
+                                                    "output_hidden_states",
+                                                    "output_attentions",
+                                                    "torchscript",
+                                                    "is_encoder_decoder",
+                                                    "id2label",
+                                                    "label2id",
+                                                    "problem_type",
+                                                    "finetuning_task",
+                                                    "task_specific_params",
+                                                    "tokenizer_class",
+                                                    "prefix",
+                                                    "chunk_size_feed_forward",
+                                                    "name_or_path",
+                                                    "is_decoder",
+                                                    "vocab_size_padded_to"};
 
 ModelConfig from_transformers(const json& object) {
   JsonReader reader(object, "config.json");
@@ -104,7 +133,8 @@ ModelConfig from_transformers(const json& object) {
   mixer.d_conv = reader.get("conv_kernel", mixer.d_conv);
   mixer.d_inner = reader.get("expand", std::int64_t{2}) * config.d_model;
   if (const auto inner = reader.get("intermediate_size", mixer.d_inner); inner != mixer.d_inner)
-    throw base::Error(concat("config.json: intermediate_size = ", inner, " is not expand * hidden_size = ", mixer.d_inner));
+    throw base::Error(
+        concat("config.json: intermediate_size = ", inner, " is not expand * hidden_size = ", mixer.d_inner));
   mixer.dt_rank = dt_rank_from(reader, "time_step_rank", config.d_model);
   mixer.dt_min = reader.get("time_step_min", mixer.dt_min);
   mixer.dt_max = reader.get("time_step_max", mixer.dt_max);
@@ -144,8 +174,8 @@ const LayerConfig& uniform_layer(const ModelConfig& config, const std::string& t
 
 std::int64_t expand_of(const Mamba1Config& mixer, const ModelConfig& config, const std::string& target) {
   if (mixer.d_inner % config.d_model != 0)
-    throw base::Error(concat(target, " can't express d_inner = ", mixer.d_inner, ", not a multiple of d_model = ",
-                             config.d_model));
+    throw base::Error(
+        concat(target, " can't express d_inner = ", mixer.d_inner, ", not a multiple of d_model = ", config.d_model));
   return mixer.d_inner / config.d_model;
 }
 
@@ -167,9 +197,14 @@ FolderKind recognise_config(const json& object) {
 ModelConfig any_config_from_json(const json& object) {
   ModelConfig config;
   switch (recognise_config(object)) {
-    case FolderKind::kDnamamba: return config_from_json(object);
-    case FolderKind::kMambaSsm: config = from_mamba_ssm(object); break;
-    case FolderKind::kTransformers: config = from_transformers(object); break;
+    case FolderKind::kDnamamba:
+      return config_from_json(object);
+    case FolderKind::kMambaSsm:
+      config = from_mamba_ssm(object);
+      break;
+    case FolderKind::kTransformers:
+      config = from_transformers(object);
+      break;
   }
   validate(config);
   return config;

@@ -11,7 +11,8 @@ namespace dnamamba::model {
 
 class JsonReader {
  public:
-  /// `where` begins every message: "config.json" or "config.json: layers[3]". @throws base::Error unless `object` is an object.
+  /// `where` begins every message: "config.json" or "config.json: layers[3]". @throws base::Error unless `object` is an
+  /// object.
   JsonReader(const nlohmann::json& object, std::string where) : object_(object), where_(std::move(where)) {
     if (!object.is_object()) throw base::Error(where_ + ": expected a JSON object");
   }

@@ -11,7 +11,7 @@ namespace dnamamba::model {
 
 /// What a mixer is asked over one segment of S ragged sequences.
 struct SegmentCall {
-  ops::OptionalTensor offsets;  ///< int64 [S + 1] on the host
+  ops::OptionalTensor offsets = {};   ///< int64 [S + 1] on the host
   const LayerState* state = nullptr;  ///< what the segments before left; null or monostate: nothing was read
   bool want_state = false;            ///< whether a segment follows
 };

@@ -91,8 +91,8 @@ Model load_model(const fs::path& folder, at::ScalarType dtype) {
   if (const fs::path alphabet = folder / "alphabet.json"; fs::exists(alphabet)) {
     model.alphabet = tokens::Alphabet::load(alphabet);
     if (model.alphabet->vocabulary() > model.config.vocabulary)
-      throw base::Error(base::concat(alphabet.string(), ": has ", model.alphabet->vocabulary(),
-                                     " ids, the model only ", model.config.vocabulary));
+      throw base::Error(base::concat(alphabet.string(), ": has ", model.alphabet->vocabulary(), " ids, the model only ",
+                                     model.config.vocabulary));
   }
   return model;
 }
@@ -101,9 +101,12 @@ namespace {
 
 json foreign_config(const ModelConfig& config, FolderKind kind) {
   switch (kind) {
-    case FolderKind::kMambaSsm: return to_mamba_ssm_json(config);
-    case FolderKind::kTransformers: return to_transformers_json(config);
-    case FolderKind::kDnamamba: break;
+    case FolderKind::kMambaSsm:
+      return to_mamba_ssm_json(config);
+    case FolderKind::kTransformers:
+      return to_transformers_json(config);
+    case FolderKind::kDnamamba:
+      break;
   }
   return config_to_json(config);
 }

@@ -20,8 +20,9 @@ struct Model {
   std::optional<tokens::Alphabet> alphabet;  ///< foreign folders carry none
 };
 
-/// Reads a folder of any of the three kinds, weights from model.safetensors or pytorch_model.bin. Activations and parameters are of
-/// `dtype` (float32 or float64). @throws base::Error, base::IoError for a missing, unknown or misshapen tensor or option, by name.
+/// Reads a folder of any of the three kinds, weights from model.safetensors or pytorch_model.bin. Activations and
+/// parameters are of `dtype` (float32 or float64). @throws base::Error, base::IoError for a missing, unknown or
+/// misshapen tensor or option, by name.
 Model load_model(const std::filesystem::path& folder, at::ScalarType dtype = at::kFloat);
 
 /// Writes a folder of ours: all or nothing. `card` becomes README.md. Also SHA256SUMS, which `sha256sum -c` checks.
@@ -31,7 +32,8 @@ void save_model(const Model& model, const std::filesystem::path& folder, const s
 /// Writes what MambaLMHeadModel (kMambaSsm) or MambaForCausalLM (kTransformers) reads, or a folder of ours.
 void export_model(const Model& model, FolderKind kind, const std::filesystem::path& folder, bool force);
 
-/// @throws base::Error naming the first file of the folder whose checksum is not the one in its SHA256SUMS; false if it has none.
+/// @throws base::Error naming the first file of the folder whose checksum is not the one in its SHA256SUMS; false if it
+/// has none.
 bool verify_checksums(const std::filesystem::path& folder);
 
 /// Tensors between files and LibTorch; values are copied. @throws base::Error for a type LibTorch does not have.

@@ -86,14 +86,20 @@ at::Tensor initial_dt_bias(const Mamba1Config& mixer, const at::Generator& gener
 
 at::Tensor initialise(const ModelConfig& config, const ParameterSpec& spec, const at::Generator& generator) {
   switch (spec.init) {
-    case Init::kOnes: return at::ones(spec.shape, at::kFloat);
-    case Init::kZeros: return at::zeros(spec.shape, at::kFloat);
-    case Init::kNormal: return at::empty(spec.shape, at::kFloat).normal_(0, spec.scale, generator);
-    case Init::kUniform: return at::empty(spec.shape, at::kFloat).uniform_(-spec.scale, spec.scale, generator);
-    case Init::kConstant: return at::full(spec.shape, spec.scale, at::kFloat);
+    case Init::kOnes:
+      return at::ones(spec.shape, at::kFloat);
+    case Init::kZeros:
+      return at::zeros(spec.shape, at::kFloat);
+    case Init::kNormal:
+      return at::empty(spec.shape, at::kFloat).normal_(0, spec.scale, generator);
+    case Init::kUniform:
+      return at::empty(spec.shape, at::kFloat).uniform_(-spec.scale, spec.scale, generator);
+    case Init::kConstant:
+      return at::full(spec.shape, spec.scale, at::kFloat);
     case Init::kLogRange:
       return at::arange(1, spec.shape[1] + 1, at::kDouble).log().to(at::kFloat).expand(spec.shape).contiguous();
-    case Init::kDtBias: return initial_dt_bias(mixer_of(config, spec.name), generator);
+    case Init::kDtBias:
+      return initial_dt_bias(mixer_of(config, spec.name), generator);
   }
   throw base::Error("unknown initialisation");
 }
@@ -111,7 +117,8 @@ std::vector<ParameterSpec> parameter_specs(const ModelConfig& config) {
   }
   list.add_norm("backbone.norm_f", config.final_norm);
   if (!config.tie_embeddings)
-    list.add("lm_head.weight", {config.vocabulary, config.d_model}, Init::kUniform, SpecList::bound(config.d_model), true);
+    list.add("lm_head.weight", {config.vocabulary, config.d_model}, Init::kUniform, SpecList::bound(config.d_model),
+             true);
   return list.take();
 }
 

@@ -29,8 +29,8 @@ struct ParameterSpec {
   bool decays = true;  ///< weight decay applies
 };
 
-/// Every parameter of a model, in a fixed order. Names are mamba-ssm's; layers that share weights have one set, named by its number.
-/// A tied lm_head.weight is not among them.
+/// Every parameter of a model, in a fixed order. Names are mamba-ssm's; layers that share weights have one set, named
+/// by its number. A tied lm_head.weight is not among them.
 std::vector<ParameterSpec> parameter_specs(const ModelConfig& config);
 
 using Parameters = std::map<std::string, at::Tensor>;

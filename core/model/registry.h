@@ -9,8 +9,8 @@ namespace dnamamba::model {
 /// The model that is used where none is named.
 inline constexpr const char* kDefaultModel = "dnamamba-tiny";
 
-/// The folder pretrained/: DNAMAMBA_PRETRAINED if set, beside the installed program, or in the source tree it was built from.
-/// Empty if none is there.
+/// The folder pretrained/: DNAMAMBA_PRETRAINED if set, beside the installed program, or in the source tree it was built
+/// from. Empty if none is there.
 std::filesystem::path pretrained_folder();
 
 /// Names of the models in pretrained/, sorted.

@@ -56,8 +56,8 @@ Forward forward_cpu(const Tensor& x, const OptionalTensor& residual, const Tenso
 }
 
 Backward backward_meta(const OptionalTensor& /*dy*/, const OptionalTensor& /*dresidual_out*/,
-                       const Tensor& residual_out, const Tensor& weight, const OptionalTensor& bias,
-                       double /*epsilon*/, bool /*layer_norm*/) {
+                       const Tensor& residual_out, const Tensor& weight, const OptionalTensor& bias, double /*epsilon*/,
+                       bool /*layer_norm*/) {
   const auto& options = residual_out.options();
   return {at::empty(residual_out.sizes(), options), at::empty(weight.sizes(), options),
           given(bias) ? at::empty(bias->sizes(), options) : no_tensor(residual_out)};
@@ -69,8 +69,8 @@ Backward backward_cpu(const OptionalTensor& dy, const OptionalTensor& dresidual_
   auto& [dr, dweight, dbias] = out;
   dispatch_floating(residual_out.scalar_type(), "add_rms_norm", [&]<typename T>() {
     const BoundInputs<T> bound({residual_out, std::nullopt, weight, bias, epsilon, layer_norm});
-    const Tensor dy_checked = checked("dy", given(dy) ? *dy : at::zeros_like(residual_out), residual_out.sizes(),
-                                      residual_out.scalar_type());
+    const Tensor dy_checked =
+        checked("dy", given(dy) ? *dy : at::zeros_like(residual_out), residual_out.sizes(), residual_out.scalar_type());
     const OptionalTensor dresidual =
         checked("dresidual_out", dresidual_out, residual_out.sizes(), residual_out.scalar_type());
     const Tensor space = workspace(kernels::cpu::add_rms_norm_backward_workspace<T>(bound.inputs));
@@ -86,9 +86,8 @@ Backward backward_cpu(const OptionalTensor& dy, const OptionalTensor& dresidual_
 }
 
 Forward call_forward(const AddRmsNorm& c) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("dnamamba::add_rms_norm", "")
-                             .typed<decltype(forward_cpu)>();
+  static const auto op =
+      c10::Dispatcher::singleton().findSchemaOrThrow("dnamamba::add_rms_norm", "").typed<decltype(forward_cpu)>();
   return op.call(c.x, c.residual, c.weight, c.bias, c.epsilon, c.layer_norm);
 }
 
@@ -124,8 +123,8 @@ class Autograd : public torch::autograd::Function<Autograd> {
                           context->saved_data["epsilon"].toDouble(),
                           context->saved_data["layer_norm"].toBool()};
     const auto [dr, dweight, dbias] = call_backward(or_absent(gradients[0]), or_absent(gradients[1]), call);
-    return {dr,      gradient_or_none(dr, context->saved_data["has_residual"].toBool()),
-            dweight, gradient_or_none(dbias, given(call.bias)),
+    return {dr,       gradient_or_none(dr, context->saved_data["has_residual"].toBool()),
+            dweight,  gradient_or_none(dbias, given(call.bias)),
             Tensor(), Tensor()};
   }
 };
@@ -138,7 +137,9 @@ Forward forward_autograd(const Tensor& x, const OptionalTensor& residual, const 
 
 }  // namespace
 
-std::tuple<Tensor, Tensor> add_rms_norm(const AddRmsNorm& call) { return call_forward(call); }
+std::tuple<Tensor, Tensor> add_rms_norm(const AddRmsNorm& call) {
+  return call_forward(call);
+}
 
 TORCH_LIBRARY_FRAGMENT(dnamamba, library) {
   library.def(
@@ -156,6 +157,8 @@ TORCH_LIBRARY_IMPL(dnamamba, Meta, library) {
   library.impl("add_rms_norm", forward_meta);
   library.impl("add_rms_norm_backward", backward_meta);
 }
-TORCH_LIBRARY_IMPL(dnamamba, Autograd, library) { library.impl("add_rms_norm", forward_autograd); }
+TORCH_LIBRARY_IMPL(dnamamba, Autograd, library) {
+  library.impl("add_rms_norm", forward_autograd);
+}
 
 }  // namespace dnamamba::ops

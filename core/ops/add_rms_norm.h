@@ -8,10 +8,10 @@ namespace dnamamba::ops {
 
 /// T tokens, D channels. Differentiable in every tensor.
 struct AddRmsNorm {
-  at::Tensor x;             ///< [T, D]
-  OptionalTensor residual;  ///< [T, D]; absent: the stream begins here
-  at::Tensor weight;        ///< [D]
-  OptionalTensor bias;      ///< [D]
+  at::Tensor x;                  ///< [T, D]
+  OptionalTensor residual = {};  ///< [T, D]; absent: the stream begins here
+  at::Tensor weight;             ///< [D]
+  OptionalTensor bias = {};      ///< [D]
   double epsilon = 1e-5;
   bool layer_norm = false;  ///< LayerNorm in the place of RMSNorm
 };

@@ -94,17 +94,15 @@ Backward backward_cpu(const Tensor& dy, const OptionalTensor& dfinal_state, cons
                                              .dx = dx.mutable_data_ptr<T>(),
                                              .dweight = dweight.mutable_data_ptr<T>(),
                                              .dbias = output_pointer<T>(dbias, given(bias)),
-                                             .dinitial_state =
-                                                 output_pointer<T>(dinitial_state, given(initial_state))},
+                                             .dinitial_state = output_pointer<T>(dinitial_state, given(initial_state))},
                                             space.mutable_data_ptr(), torch_threads());
   });
   return out;
 }
 
 Forward call_forward(const CausalConv1d& c) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("dnamamba::causal_conv1d", "")
-                             .typed<decltype(forward_cpu)>();
+  static const auto op =
+      c10::Dispatcher::singleton().findSchemaOrThrow("dnamamba::causal_conv1d", "").typed<decltype(forward_cpu)>();
   return op.call(c.x, c.weight, c.bias, c.offsets, c.initial_state, c.want_final_state, c.silu, c.reverse);
 }
 
@@ -122,10 +120,8 @@ class Autograd : public torch::autograd::Function<Autograd> {
                                                 const OptionalTensor& offsets, const OptionalTensor& initial_state,
                                                 bool want_final_state, bool silu, bool reverse) {
     const at::AutoDispatchBelowADInplaceOrView below;
-    auto [y, final_state] =
-        call_forward({x, weight, bias, offsets, initial_state, want_final_state, silu, reverse});
-    context->save_for_backward(
-        {x, weight, or_undefined(bias), or_undefined(offsets), or_undefined(initial_state)});
+    auto [y, final_state] = call_forward({x, weight, bias, offsets, initial_state, want_final_state, silu, reverse});
+    context->save_for_backward({x, weight, or_undefined(bias), or_undefined(offsets), or_undefined(initial_state)});
     context->saved_data["want_final_state"] = want_final_state;
     context->saved_data["silu"] = silu;
     context->saved_data["reverse"] = reverse;
@@ -149,9 +145,14 @@ class Autograd : public torch::autograd::Function<Autograd> {
     const OptionalTensor dfinal_state =
         context->saved_data["want_final_state"].toBool() ? or_absent(gradients[1]) : OptionalTensor();
     const auto [dx, dweight, dbias, dinitial_state] = call_backward(dy, dfinal_state, call);
-    return {dx,       dweight, gradient_or_none(dbias, given(call.bias)),
-            Tensor(), gradient_or_none(dinitial_state, given(call.initial_state)),
-            Tensor(), Tensor(), Tensor()};
+    return {dx,
+            dweight,
+            gradient_or_none(dbias, given(call.bias)),
+            Tensor(),
+            gradient_or_none(dinitial_state, given(call.initial_state)),
+            Tensor(),
+            Tensor(),
+            Tensor()};
   }
 };
 
@@ -164,7 +165,9 @@ Forward forward_autograd(const Tensor& x, const Tensor& weight, const OptionalTe
 
 }  // namespace
 
-std::tuple<Tensor, Tensor> causal_conv1d(const CausalConv1d& call) { return call_forward(call); }
+std::tuple<Tensor, Tensor> causal_conv1d(const CausalConv1d& call) {
+  return call_forward(call);
+}
 
 TORCH_LIBRARY_FRAGMENT(dnamamba, library) {
   library.def(
@@ -183,6 +186,8 @@ TORCH_LIBRARY_IMPL(dnamamba, Meta, library) {
   library.impl("causal_conv1d", forward_meta);
   library.impl("causal_conv1d_backward", backward_meta);
 }
-TORCH_LIBRARY_IMPL(dnamamba, Autograd, library) { library.impl("causal_conv1d", forward_autograd); }
+TORCH_LIBRARY_IMPL(dnamamba, Autograd, library) {
+  library.impl("causal_conv1d", forward_autograd);
+}
 
 }  // namespace dnamamba::ops

@@ -41,17 +41,15 @@ Tensor backward_cpu(const Tensor& dout, const Tensor& tokens, std::int64_t vocab
   dispatch_floating(dout.scalar_type(), "embed_tokens", [&]<typename T>() {
     const Tensor dout_checked = checked("dout", dout, dout.sizes(), dout.scalar_type());
     const Tensor space = workspace(kernels::cpu::embed_tokens_backward_workspace<T>(sizes));
-    kernels::cpu::embed_tokens_backward<T>(sizes, ids.const_data_ptr<std::uint8_t>(),
-                                           dout_checked.const_data_ptr<T>(), dtable.mutable_data_ptr<T>(),
-                                           space.mutable_data_ptr(), torch_threads());
+    kernels::cpu::embed_tokens_backward<T>(sizes, ids.const_data_ptr<std::uint8_t>(), dout_checked.const_data_ptr<T>(),
+                                           dtable.mutable_data_ptr<T>(), space.mutable_data_ptr(), torch_threads());
   });
   return dtable;
 }
 
 Tensor call_forward(const Tensor& tokens, const Tensor& table) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("dnamamba::embed_tokens", "")
-                             .typed<decltype(forward_cpu)>();
+  static const auto op =
+      c10::Dispatcher::singleton().findSchemaOrThrow("dnamamba::embed_tokens", "").typed<decltype(forward_cpu)>();
   return op.call(tokens, table);
 }
 
@@ -78,11 +76,15 @@ class Autograd : public torch::autograd::Function<Autograd> {
   }
 };
 
-Tensor forward_autograd(const Tensor& tokens, const Tensor& table) { return Autograd::apply(tokens, table); }
+Tensor forward_autograd(const Tensor& tokens, const Tensor& table) {
+  return Autograd::apply(tokens, table);
+}
 
 }  // namespace
 
-Tensor embed_tokens(const Tensor& tokens, const Tensor& table) { return call_forward(tokens, table); }
+Tensor embed_tokens(const Tensor& tokens, const Tensor& table) {
+  return call_forward(tokens, table);
+}
 
 TORCH_LIBRARY_FRAGMENT(dnamamba, library) {
   library.def("embed_tokens(Tensor tokens, Tensor table) -> Tensor");
@@ -96,6 +98,8 @@ TORCH_LIBRARY_IMPL(dnamamba, Meta, library) {
   library.impl("embed_tokens", forward_meta);
   library.impl("embed_tokens_backward", backward_meta);
 }
-TORCH_LIBRARY_IMPL(dnamamba, Autograd, library) { library.impl("embed_tokens", forward_autograd); }
+TORCH_LIBRARY_IMPL(dnamamba, Autograd, library) {
+  library.impl("embed_tokens", forward_autograd);
+}
 
 }  // namespace dnamamba::ops

@@ -1,4 +1,5 @@
-// The one place through which every matrix product of a model goes, so that its tiling, threads and precision are decided here.
+// The one place through which every matrix product of a model goes, so that its tiling, threads and precision are
+// decided here.
 #pragma once
 #include "core/ops/tensors.h"
 

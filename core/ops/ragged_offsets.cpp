@@ -2,13 +2,15 @@
 
 namespace dnamamba::ops {
 
-std::int64_t sequence_count(const OptionalTensor& offsets) { return given(offsets) ? offsets->size(0) - 1 : 1; }
+std::int64_t sequence_count(const OptionalTensor& offsets) {
+  return given(offsets) ? offsets->size(0) - 1 : 1;
+}
 
 RaggedOffsets::RaggedOffsets(const OptionalTensor& offsets, std::int64_t tokens) : whole_{0, tokens} {
   if (!given(offsets)) return;
-  TORCH_CHECK(offsets->dim() == 1 && offsets->size(0) >= 1 && offsets->scalar_type() == at::kLong &&
-                  offsets->device().is_cpu(),
-              "offsets must be an int64 tensor [sequences + 1] on the host");
+  TORCH_CHECK(
+      offsets->dim() == 1 && offsets->size(0) >= 1 && offsets->scalar_type() == at::kLong && offsets->device().is_cpu(),
+      "offsets must be an int64 tensor [sequences + 1] on the host");
   offsets_ = offsets->contiguous();
   sequences_ = offsets_.size(0) - 1;
   const std::int64_t* values = offsets_.const_data_ptr<std::int64_t>();

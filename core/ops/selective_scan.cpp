@@ -35,8 +35,7 @@ struct BoundInputs {
     call.D = checked("D", call.D, {channels}, dtype);
     call.z = checked("z", call.z, {tokens, channels}, dtype);
     call.delta_bias = checked("delta_bias", call.delta_bias, {channels}, dtype);
-    call.initial_state =
-        checked("initial_state", call.initial_state, {offsets.sequences(), channels, states}, dtype);
+    call.initial_state = checked("initial_state", call.initial_state, {offsets.sequences(), channels, states}, dtype);
     inputs = {.ragged = offsets.ragged(),
               .channels = channels,
               .states = states,
@@ -107,37 +106,34 @@ Backward backward_cpu(const Tensor& dy, const OptionalTensor& dfinal_state, cons
                       const Tensor& A, const Tensor& B, const Tensor& C, const OptionalTensor& D,
                       const OptionalTensor& z, const OptionalTensor& delta_bias, const OptionalTensor& offsets,
                       const OptionalTensor& initial_state, bool reverse) {
-  Backward out =
-      backward_meta(dy, dfinal_state, x, delta, A, B, C, D, z, delta_bias, offsets, initial_state, reverse);
+  Backward out = backward_meta(dy, dfinal_state, x, delta, A, B, C, D, z, delta_bias, offsets, initial_state, reverse);
   auto& [dx, ddelta, dA, dB, dC, dD, dz, ddelta_bias, dinitial_state] = out;
   dispatch_floating(x.scalar_type(), "selective_scan", [&]<typename T>() {
     const BoundInputs<T> bound({x, delta, A, B, C, D, z, delta_bias, offsets, initial_state, false, reverse});
     const Tensor dy_checked = checked("dy", dy, x.sizes(), x.scalar_type());
-    const OptionalTensor dfinal =
-        checked("dfinal_state", dfinal_state, state_shape(x, A, offsets), x.scalar_type());
+    const OptionalTensor dfinal = checked("dfinal_state", dfinal_state, state_shape(x, A, offsets), x.scalar_type());
     const Tensor space = workspace(kernels::cpu::selective_scan_backward_workspace<T>(bound.inputs));
-    kernels::cpu::selective_scan_backward<T>(bound.inputs,
-                                             {.dy = dy_checked.const_data_ptr<T>(),
-                                              .dfinal_state = pointer<T>(dfinal),
-                                              .dx = dx.mutable_data_ptr<T>(),
-                                              .ddelta = ddelta.mutable_data_ptr<T>(),
-                                              .dA = dA.mutable_data_ptr<T>(),
-                                              .dB = dB.mutable_data_ptr<T>(),
-                                              .dC = dC.mutable_data_ptr<T>(),
-                                              .dD = output_pointer<T>(dD, given(D)),
-                                              .dz = output_pointer<T>(dz, given(z)),
-                                              .ddelta_bias = output_pointer<T>(ddelta_bias, given(delta_bias)),
-                                              .dinitial_state =
-                                                  output_pointer<T>(dinitial_state, given(initial_state))},
-                                             space.mutable_data_ptr(), torch_threads());
+    kernels::cpu::selective_scan_backward<T>(
+        bound.inputs,
+        {.dy = dy_checked.const_data_ptr<T>(),
+         .dfinal_state = pointer<T>(dfinal),
+         .dx = dx.mutable_data_ptr<T>(),
+         .ddelta = ddelta.mutable_data_ptr<T>(),
+         .dA = dA.mutable_data_ptr<T>(),
+         .dB = dB.mutable_data_ptr<T>(),
+         .dC = dC.mutable_data_ptr<T>(),
+         .dD = output_pointer<T>(dD, given(D)),
+         .dz = output_pointer<T>(dz, given(z)),
+         .ddelta_bias = output_pointer<T>(ddelta_bias, given(delta_bias)),
+         .dinitial_state = output_pointer<T>(dinitial_state, given(initial_state))},
+        space.mutable_data_ptr(), torch_threads());
   });
   return out;
 }
 
 Forward call_forward(const SelectiveScan& c) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("dnamamba::selective_scan", "")
-                             .typed<decltype(forward_cpu)>();
+  static const auto op =
+      c10::Dispatcher::singleton().findSchemaOrThrow("dnamamba::selective_scan", "").typed<decltype(forward_cpu)>();
   return op.call(c.x, c.delta, c.A, c.B, c.C, c.D, c.z, c.delta_bias, c.offsets, c.initial_state, c.want_final_state,
                  c.reverse);
 }
@@ -159,8 +155,8 @@ class Autograd : public torch::autograd::Function<Autograd> {
                                                 const OptionalTensor& initial_state, bool want_final_state,
                                                 bool reverse) {
     const at::AutoDispatchBelowADInplaceOrView below;
-    auto [y, final_state] = call_forward(
-        {x, delta, A, B, C, D, z, delta_bias, offsets, initial_state, want_final_state, reverse});
+    auto [y, final_state] =
+        call_forward({x, delta, A, B, C, D, z, delta_bias, offsets, initial_state, want_final_state, reverse});
     context->save_for_backward({x, delta, A, B, C, or_undefined(D), or_undefined(z), or_undefined(delta_bias),
                                 or_undefined(offsets), or_undefined(initial_state)});
     context->saved_data["want_final_state"] = want_final_state;
@@ -215,7 +211,9 @@ Forward forward_autograd(const Tensor& x, const Tensor& delta, const Tensor& A, 
 
 }  // namespace
 
-std::tuple<Tensor, Tensor> selective_scan(const SelectiveScan& call) { return call_forward(call); }
+std::tuple<Tensor, Tensor> selective_scan(const SelectiveScan& call) {
+  return call_forward(call);
+}
 
 TORCH_LIBRARY_FRAGMENT(dnamamba, library) {
   library.def(
@@ -236,6 +234,8 @@ TORCH_LIBRARY_IMPL(dnamamba, Meta, library) {
   library.impl("selective_scan", forward_meta);
   library.impl("selective_scan_backward", backward_meta);
 }
-TORCH_LIBRARY_IMPL(dnamamba, Autograd, library) { library.impl("selective_scan", forward_autograd); }
+TORCH_LIBRARY_IMPL(dnamamba, Autograd, library) {
+  library.impl("selective_scan", forward_autograd);
+}
 
 }  // namespace dnamamba::ops

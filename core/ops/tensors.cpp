@@ -27,7 +27,9 @@ OptionalTensor checked(std::string_view name, const OptionalTensor& tensor, at::
   return checked(name, *tensor, shape, dtype);
 }
 
-at::Tensor no_tensor(const at::Tensor& like) { return at::empty({0}, like.options()); }
+at::Tensor no_tensor(const at::Tensor& like) {
+  return at::empty({0}, like.options());
+}
 
 at::Tensor workspace(std::int64_t bytes) {
   return at::empty({bytes}, at::TensorOptions().dtype(at::kByte));  // LibTorch's CPU allocator aligns to 64 bytes

@@ -66,17 +66,15 @@ Backward backward_cpu(const Tensor& dloss, const Tensor& hidden, const Tensor& w
     const Tensor dloss_checked = checked("dloss", dloss, {hidden.size(0)}, hidden.scalar_type());
     const Tensor space = workspace(kernels::cpu::token_loss_backward_workspace<T>(bound.inputs));
     kernels::cpu::token_loss_backward<T>(
-        bound.inputs,
-        {dloss_checked.const_data_ptr<T>(), dhidden.mutable_data_ptr<T>(), dweight.mutable_data_ptr<T>()},
+        bound.inputs, {dloss_checked.const_data_ptr<T>(), dhidden.mutable_data_ptr<T>(), dweight.mutable_data_ptr<T>()},
         space.mutable_data_ptr(), torch_threads());
   });
   return out;
 }
 
 Tensor call_forward(const TokenLoss& c) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("dnamamba::token_loss", "")
-                             .typed<decltype(forward_cpu)>();
+  static const auto op =
+      c10::Dispatcher::singleton().findSchemaOrThrow("dnamamba::token_loss", "").typed<decltype(forward_cpu)>();
   return op.call(c.hidden, c.weight, c.targets, c.token_weights);
 }
 
@@ -111,7 +109,9 @@ Tensor forward_autograd(const Tensor& hidden, const Tensor& weight, const Tensor
 
 }  // namespace
 
-Tensor token_loss(const TokenLoss& call) { return call_forward(call); }
+Tensor token_loss(const TokenLoss& call) {
+  return call_forward(call);
+}
 
 TORCH_LIBRARY_FRAGMENT(dnamamba, library) {
   library.def("token_loss(Tensor hidden, Tensor weight, Tensor targets, Tensor? token_weights=None) -> Tensor");
@@ -127,6 +127,8 @@ TORCH_LIBRARY_IMPL(dnamamba, Meta, library) {
   library.impl("token_loss", forward_meta);
   library.impl("token_loss_backward", backward_meta);
 }
-TORCH_LIBRARY_IMPL(dnamamba, Autograd, library) { library.impl("token_loss", forward_autograd); }
+TORCH_LIBRARY_IMPL(dnamamba, Autograd, library) {
+  library.impl("token_loss", forward_autograd);
+}
 
 }  // namespace dnamamba::ops

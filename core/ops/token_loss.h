@@ -6,10 +6,10 @@ namespace dnamamba::ops {
 
 /// T tokens, D channels, V vocabulary. Differentiable in `hidden` and `weight`.
 struct TokenLoss {
-  at::Tensor hidden;             ///< [T, D]
-  at::Tensor weight;             ///< [V, D]
-  at::Tensor targets;            ///< uint8 [T]
-  OptionalTensor token_weights;  ///< float32 [T]; absent: 1 each; a token of weight 0 is not computed at all
+  at::Tensor hidden;                  ///< [T, D]
+  at::Tensor weight;                  ///< [V, D]
+  at::Tensor targets;                 ///< uint8 [T]
+  OptionalTensor token_weights = {};  ///< float32 [T]; absent: 1 each; a token of weight 0 is not computed at all
 };
 
 /// Every token's weighted cross-entropy in nats, [T]. Calls torch.ops.dnamamba.token_loss.

@@ -96,7 +96,8 @@ files::TensorMap AdamW::moments() const {
 void AdamW::set_moments(const files::TensorMap& moments) {
   if (moments.empty()) return;
   const auto updates = moments.find(kUpdates);
-  if (updates == moments.end()) throw base::Error("the checkpoint's optimiser state does not say how many updates it saw");
+  if (updates == moments.end())
+    throw base::Error("the checkpoint's optimiser state does not say how many updates it saw");
   const auto updates_made = model::to_tensor(updates->second).item<std::int64_t>();
   for (const auto& [name, parameter] : impl_->parameters) {
     const auto first = moments.find(name + ".exp_avg"), second = moments.find(name + ".exp_avg_sq");

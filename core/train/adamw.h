@@ -10,15 +10,15 @@ namespace dnamamba::train {
 
 /// Defaults are those of the Mamba paper (appendix E): beta (0.9, 0.95), weight decay 0.1, clip 1.0, 10 % warm-up.
 struct AdamWOptions {
-  double rate = 4e-3;          ///< the highest
-  double final_rate = 0.05;    ///< of the highest, at the end of the cosine
-  double warmup = 0.1;         ///< of all steps
-  double weight_decay = 0.1;   ///< not on norms, biases, A_log, D, embeddings
+  double rate = 4e-3;         ///< the highest
+  double final_rate = 0.05;   ///< of the highest, at the end of the cosine
+  double warmup = 0.1;        ///< of all steps
+  double weight_decay = 0.1;  ///< not on norms, biases, A_log, D, embeddings
   double beta1 = 0.9;
   double beta2 = 0.95;
   double epsilon = 1e-8;
-  double clip = 1.0;           ///< largest global norm of the gradient; 0: no clipping
-  std::int64_t steps = 1;      ///< all of them: the length of the schedule
+  double clip = 1.0;       ///< largest global norm of the gradient; 0: no clipping
+  std::int64_t steps = 1;  ///< all of them: the length of the schedule
 };
 
 /// The rate of step `step`, 0-based: linear warm-up, then half a cosine.
@@ -36,8 +36,8 @@ class AdamW {
   /// @throws base::Error if it is not finite; the parameters are as before.
   double step(std::int64_t step);
 
-  /// First and second moments by "<parameter>.exp_avg" and ".exp_avg_sq", and the number of updates, and back again, for a run
-  /// that goes on later with the same bits. Nothing before the first update.
+  /// First and second moments by "<parameter>.exp_avg" and ".exp_avg_sq", and the number of updates, and back again,
+  /// for a run that goes on later with the same bits. Nothing before the first update.
   /// @throws base::Error naming a parameter whose moments are missing or misshapen.
   [[nodiscard]] files::TensorMap moments() const;
   void set_moments(const files::TensorMap& moments);

@@ -18,7 +18,9 @@ void NextTokenBatch::append(std::span<const std::uint8_t> sequence, const tokens
   }
 }
 
-double NextTokenBatch::total_weight() const { return std::accumulate(weights.begin(), weights.end(), 0.0); }
+double NextTokenBatch::total_weight() const {
+  return std::accumulate(weights.begin(), weights.end(), 0.0);
+}
 
 NextTokenBatch NextTokenBatch::segment(std::int64_t first, std::int64_t count) const {
   NextTokenBatch part;

@@ -15,8 +15,8 @@ struct NextTokenBatch {
   std::vector<std::uint8_t> targets;  ///< [T]
   std::vector<float> weights;         ///< [T] 0: not computed
 
-  /// Adds `sequence` (n tokens): n - 1 inputs, the targets are one to the right; the first base is given, never a target.
-  /// Targets that are no base of the alphabet (N, special) weigh 0.
+  /// Adds `sequence` (n tokens): n - 1 inputs, the targets are one to the right; the first base is given, never a
+  /// target. Targets that are no base of the alphabet (N, special) weigh 0.
   void append(std::span<const std::uint8_t> sequence, const tokens::Alphabet& alphabet);
 
   [[nodiscard]] double total_weight() const;

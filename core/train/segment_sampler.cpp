@@ -63,8 +63,7 @@ std::vector<std::uint8_t> SegmentSampler::draw(std::int64_t step, std::int64_t p
   const auto index = std::upper_bound(ends.begin(), ends.end() - 1, at) - ends.begin();
   const std::int64_t position = at - (index == 0 ? 0 : ends[index - 1]);
   const auto& tokens = files_[file].sequences[index].tokens;
-  const std::int64_t count =
-      std::min(options_.context + 1, static_cast<std::int64_t>(tokens.size()) - position);
+  const std::int64_t count = std::min(options_.context + 1, static_cast<std::int64_t>(tokens.size()) - position);
   std::vector<std::uint8_t> segment(tokens.begin() + position, tokens.begin() + position + count);
   if (!options_.reverse_complement || uniform(random) < 0.5) return segment;
   std::vector<std::uint8_t> other(segment.size());

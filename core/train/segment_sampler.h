@@ -1,4 +1,5 @@
-// Training sequences in memory, and random segments of them: the same (seed, step, place in the batch) gives the same segment.
+// Training sequences in memory, and random segments of them: the same (seed, step, place in the batch) gives the same
+// segment.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -46,7 +47,7 @@ class SegmentSampler {
   const std::vector<TrainingFile>& files_;
   tokens::Alphabet alphabet_;
   Options options_;
-  std::vector<double> file_ends_;                        // cumulated chances, the last is 1
+  std::vector<double> file_ends_;                         // cumulated chances, the last is 1
   std::vector<std::vector<std::int64_t>> sequence_ends_;  // per file, cumulated places
 };
 

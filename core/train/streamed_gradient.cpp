@@ -32,8 +32,8 @@ SegmentResult run_segment(const model::Backbone& backbone, const NextTokenBatch&
                                .offsets = view(part.inputs.offsets, at::kLong),
                                .state = &before,
                                .want_state = want_state});
-  const at::Tensor losses = heads::next_token_loss(backbone, out.hidden, view(part.targets, at::kByte),
-                                                   view(part.weights, at::kFloat));
+  const at::Tensor losses =
+      heads::next_token_loss(backbone, out.hidden, view(part.targets, at::kByte), view(part.weights, at::kFloat));
   return {losses.sum(at::kDouble), std::move(out.state)};
 }
 

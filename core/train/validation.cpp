@@ -7,7 +7,9 @@
 
 namespace dnamamba::train {
 
-double bits_per_base(const LossSum& sum) { return sum.loss / std::numbers::ln2 / sum.weight; }
+double bits_per_base(const LossSum& sum) {
+  return sum.loss / std::numbers::ln2 / sum.weight;
+}
 
 LossSum validate(const model::Backbone& backbone, const TrainingFile& file, const tokens::Alphabet& alphabet,
                  const ValidationOptions& options) {

@@ -1,5 +1,5 @@
-// Tokens a second of whole models, beside the matrix products alone: the same products with nothing between them, timed in turn with
-// the model in the same run, so that the ratio holds where the machine's speed does not.
+// Tokens a second of whole models, beside the matrix products alone: the same products with nothing between them, timed
+// in turn with the model in the same run, so that the ratio holds where the machine's speed does not.
 //
 //   dnamamba_bench [THREADS [ROUNDS]]
 #include <ATen/Parallel.h>
@@ -108,7 +108,10 @@ void bench_model(const std::string& name, const model::ModelConfig& config, std:
     model::Backbone::Segment segment;
     segment.tokens = ids;
     const auto infer = [&] { static_cast<void>(backbone.advance(segment)); };
-    print("inference", in_turn(infer, [&] { products.forward(); }, rounds), tokens);
+    print("inference",
+          in_turn(
+              infer, [&] { products.forward(); }, rounds),
+          tokens);
   }
   for (auto& [key, parameter] : parameters) parameter.requires_grad_(true);
   train::NextTokenBatch batch;
@@ -124,7 +127,8 @@ void bench_model(const std::string& name, const model::ModelConfig& config, std:
     products.backward();
   };
   print("training, plain", in_turn([&] { train(tokens); }, [&] { product_pass(1); }, rounds), tokens);
-  print("training, streamed in 4 segments", in_turn([&] { train(tokens / 4); }, [&] { product_pass(2); }, rounds), tokens);
+  print("training, streamed in 4 segments", in_turn([&] { train(tokens / 4); }, [&] { product_pass(2); }, rounds),
+        tokens);
 }
 
 }  // namespace

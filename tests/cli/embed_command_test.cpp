@@ -40,7 +40,7 @@ std::string random_fasta(const std::string& name, int length) {
 class EmbedCommand : public ::testing::Test {
  protected:
   ProgramResult embed(std::vector<std::string> arguments, const ProgramInput& input = {}) const {
-    arguments.insert(arguments.begin(), {"embed", "-q", "-m", tiny_model()});
+    arguments.insert(arguments.begin(), {"embed", "-q", "-t", "1", "-m", tiny_model()});
     return dnamamba(arguments, input);
   }
   // One line that says `what`, the status, nothing on stdout, and no file beside those that were there.
@@ -163,8 +163,14 @@ TEST_F(EmbedCommand, AReaderThatGoesAwayEndsItQuietly) {
       R"({ "$1" embed -q -m "$2" -w 5 "$3" 2>"$4"; echo $? >"$5"; } | head -n 1)",
       {tiny_model(), folder_.write("long.fa", random_fasta("long", 60'000)), folder_.file("err"), folder_.file("rc")});
   EXPECT_THAT(result.out, StartsWith("#record"));
-  EXPECT_THAT(content_of(folder_.file("err")), IsEmpty());
-  EXPECT_EQ(content_of(folder_.file("rc")), "141\n");  // SIGPIPE, as of any other filter
+  // As any other filter by SIGPIPE; or, where whoever started the tests ignores that signal, with a line that says it.
+  if (content_of(folder_.file("rc")) == "141\n") {
+    EXPECT_THAT(content_of(folder_.file("err")), IsEmpty());
+  } else {
+    EXPECT_EQ(content_of(folder_.file("rc")), "1\n");
+    EXPECT_EQ(content_of(folder_.file("err")),
+              "dnamamba embed: standard output: can't write: Broken pipe; the reader of the pipe went away\n");
+  }
 }
 
 TEST_F(EmbedCommand, AnOptionsFileGivesWhatTheCommandLineDoesNot) {
@@ -215,12 +221,12 @@ assert [line[0] for line in lines[1:]] == [names[i] for i in z["record"]]
   EXPECT_EQ(result.status, 0) << result.output;
 }
 
-TEST_F(EmbedCommand, FileAndStdoutAndThreadsGiveTheSameBytes) {
+TEST_F(EmbedCommand, AFileGetsTheBytesThatStdoutGets) {
   const std::string sequences = folder_.write("s.fa", random_fasta("s", 20'000));
-  ASSERT_EQ(embed({sequences, "-o", folder_.file("rows.tsv"), "-t", "1"}).status, 0);
+  ASSERT_EQ(embed({sequences, "-o", folder_.file("rows.tsv")}).status, 0);
   const std::string one = content_of(folder_.file("rows.tsv"));
-  EXPECT_EQ(embed({sequences, "-t", "1"}).out, one);
-  EXPECT_EQ(embed({sequences, "--format", "tsv", "-o", folder_.file("rows.txt"), "-t", "1"}).status, 0);
+  EXPECT_EQ(embed({sequences}).out, one);
+  EXPECT_EQ(embed({sequences, "--format", "tsv", "-o", folder_.file("rows.txt")}).status, 0);
   EXPECT_EQ(content_of(folder_.file("rows.txt")), one);
 }
 
@@ -254,7 +260,7 @@ TEST_F(EmbedCommand, EmbedsABacterialGenome) {
   const ProgramResult result = dnamamba({"embed", "-m", tiny_model(), kGenome, "-o", out_});
   EXPECT_EQ(result.status, 0);
   EXPECT_THAT(result.out, IsEmpty());
-  EXPECT_THAT(result.err, AllOf(HasSubstr("581 vectors of 32 from 1 records, 580076 bases in " + out_)));
+  EXPECT_THAT(result.err, AllOf(HasSubstr("581 vectors of 32 from 1 record, 580076 bases in " + out_)));
 }
 
 }  // namespace

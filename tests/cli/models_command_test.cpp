@@ -94,6 +94,7 @@ TEST_F(ModelsCommand, RefusesWrongUsageAndUnknownModels) {
   EXPECT_EQ(dnamamba({"models", "show"}).status, 2);
   EXPECT_EQ(dnamamba({"models", "export", tiny_model()}).status, 2);
   EXPECT_EQ(dnamamba({"models", "export", tiny_model(), "-o", folder_.file("x"), "--to", "onnx"}).status, 2);
+  EXPECT_EQ(dnamamba({"models", "verify", tiny_model(), "--tolerance", "nan"}).status, 2);
   const ProgramResult unknown = dnamamba({"models", "show", "no-such-model"});
   EXPECT_EQ(unknown.status, 1);
   EXPECT_THAT(unknown.err, HasSubstr("no-such-model"));

@@ -18,7 +18,6 @@ namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::StartsWith;
 
 class PretrainCommand : public ::testing::Test {
  protected:
@@ -78,6 +77,8 @@ TEST_F(PretrainCommand, RefusesWhatCanNotBeDone) {
   expect(command("x", {"--rate", "0"}), 2, "--rate");
   expect(command("x", {"--rate", "fast"}), 2, "--rate");
   expect(command("x", {"--steps", "0"}), 2, "--steps");
+  expect(command("x", {"--clip", "nan"}), 2, "--clip");
+  expect(command("x", {"--time-limit", "-5"}), 2, "--time-limit");
   expect(command("x", {"--time-limit", "5"}), 2, "--checkpoint");
   expect(command("x", {"--device", "cuda:0"}), 2, "cuda");
   expect(command("x", {"--alphabet", "klingon"}), 1, "klingon");
@@ -98,7 +99,8 @@ TEST_F(PretrainCommand, StoppedByASignalGoesOnToTheSameBytes) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   program.send(SIGINT);
   EXPECT_EQ(program.wait().status, 1);
-  EXPECT_THAT(content_of(folder_.file("err")), StartsWith("dnamamba pretrain: stopped by SIGINT"));
+  EXPECT_THAT(content_of(folder_.file("err")), AllOf(HasSubstr("the same command goes on from it"),
+                                                     HasSubstr("\ndnamamba pretrain: stopped by SIGINT")));
   EXPECT_TRUE(fs::exists(folder_.file("run/run.json")));
   EXPECT_FALSE(fs::exists(folder_.file("pieces")));
   ASSERT_EQ(dnamamba(words).status, 0);

@@ -137,7 +137,7 @@ TEST_F(Pretrain, ADamagedCheckpointIsRefused) {
     std::string damaged = whole;
     damaged.back() = static_cast<char>(damaged.back() ^ 1);
     folder_.write(file, damaged);
-    EXPECT_THAT(error_text<base::IoError>([&] { pretrain(first, new_model(), ignore); }), HasSubstr("checksum"));
+    EXPECT_THAT(error_text<base::Error>([&] { pretrain(first, new_model(), ignore); }), HasSubstr("checksum"));
     folder_.write(file, whole);
   }
   folder_.write("checkpoint/run.json", "{");

@@ -29,10 +29,12 @@ struct PythonResult {
 /// Runs `script` with `arguments` as sys.argv[1:].
 inline PythonResult run_python(const std::string& script, const std::vector<std::string>& arguments = {}) {
   const TempDir folder;
-  std::string command = "'" + python() + "' '" + folder.write("script.py", script) + "'";
-  for (const std::string& argument : arguments) command += " '" + argument + "'";
+  std::string command;
+  for (const std::string& word : {python(), folder.write("script.py", script)})
+    command.append("'").append(word).append("' ");
+  for (const std::string& argument : arguments) command.append("'").append(argument).append("' ");
   PythonResult result;
-  FILE* pipe = ::popen((command + " 2>&1").c_str(), "r");
+  FILE* pipe = ::popen((command + "2>&1").c_str(), "r");
   if (pipe == nullptr) return result;
   char buffer[4096];
   while (const std::size_t got = std::fread(buffer, 1, sizeof(buffer), pipe)) result.output.append(buffer, got);
