@@ -94,6 +94,7 @@ function(dnamamba_test name)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE ${uses} ${arg_LINKS} GTest::gmock GTest::gtest_main)
   dnamamba_compile_options(${name})
+  target_compile_options(${name} PRIVATE -O1)  # compiles in half the time; what is tested keeps its own optimisation
   add_test(NAME ${name} COMMAND ${name} --gtest_brief=1)
   # OpenMP threads that spin while they wait make tests that run side by side many times slower.
   set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT}
