@@ -131,12 +131,12 @@ void add_device(po::options_description& group, std::string* device) {
   };
   auto* value = new ReadValue<std::string>(device, read);
   value->default_value(*device)->value_name("DEVICE");
-  group.add_options()("device", value, "auto, cpu, cuda or cuda:N; auto takes a GPU where there is one");
+  group.add_options()("device", value, "auto or cpu; this version computes on processors only");
 }
 
 void add_precision(po::options_description& group, std::string* precision) {
   group.add_options()("precision", choice(precision, {"auto", "fp32", "bf16", "fp64"}),
-                      "type of the activations; auto: fp32 on the CPU, bf16 on a GPU");
+                      "type of the activations, fp32 or fp64; auto: fp32 (bf16 needs a GPU)");
 }
 
 void add_segment(po::options_description& group, std::int64_t* segment) {

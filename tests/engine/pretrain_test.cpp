@@ -11,6 +11,7 @@
 #include <numbers>
 
 #include "core/base/error.h"
+#include "core/engine/run_settings.h"
 #include "core/heads/language_head.h"
 #include "tests/engine/engine_models.h"
 #include "tests/support/throws.h"
@@ -39,6 +40,9 @@ model::Model new_model() {
 
 class Pretrain : public ::testing::Test {
  protected:
+  // One thread: these models are so small that more only wait for one another.
+  void SetUp() override { set_threads(1); }
+
   PretrainOptions options(const std::string& output) const {
     PretrainOptions options;
     options.inputs = {training_};
