@@ -51,7 +51,7 @@ part() {
   if [ -t 1 ]; then
     while sleep 1 && kill -0 $$; do printf '\r%-24s %5d s ' "$name" $((SECONDS - start)); done 2>/dev/null & ticker=$!
   fi
-  ("$@") >"$log" 2>&1 || status=$?
+  "$@" >"$log" 2>&1 || status=$?
   [ -z "$ticker" ] || { kill "$ticker"; wait "$ticker" || true; printf '\r%-24s' "$name"; } 2>/dev/null
   printf ' %5d s\n' $((SECONDS - start))
   took "$name" "$start" "$budget"
@@ -79,15 +79,22 @@ need_packages() {
   [ ${#missing[@]} = 0 ] || part "Debian packages" 2 apt_install "${missing[@]}"
 }
 
+libtorch_is_there() { [ "$(cat .tools/venv/complete 2>/dev/null)" = "${libtorch[*]}" ]; }
 libtorch_install() {
   /usr/bin/python3 -m venv .tools/venv &&
     .tools/venv/bin/pip install --disable-pip-version-check --no-cache-dir --no-compile --no-deps "${libtorch[@]}" &&
     echo "${libtorch[*]}" >.tools/venv/complete
 }
 
-need_libtorch() {
-  [ "$(cat .tools/venv/complete 2>/dev/null)" = "${libtorch[*]}" ] || part "LibTorch" 1 libtorch_install
+need_libtorch() { libtorch_is_there || part "LibTorch" 2 libtorch_install; }
+
+# What the tests need is fetched beside a build that needs none of it; `part` then says how long it was waited for.
+fetch_for_tests() {
+  { { libtorch_is_there || libtorch_install; } && tests/python/environment; } >"$logs/fetch.log" 2>&1 &
+  fetching=$!
+  trap 'kill "$fetching" 2>/dev/null' EXIT
 }
+fetched() { local status=0; wait "$fetching" || status=$?; cat "$logs/fetch.log"; return $status; }
 
 need_program() {
   need_packages "${build_packages[@]}"
@@ -124,12 +131,12 @@ run_tests() {
 
 test_all() {
   need_packages "${build_packages[@]}"
-  need_libtorch
-  part "Python for the tests" 1 tests/python/environment
+  fetch_for_tests
+  part "configure (asan)" 1 cmake --preset asan
+  part "build (asan)" 4 cmake --build --preset asan
+  part "LibTorch, test Python" 1 fetched
   part "configure" 1 cmake --preset release
   part "build" 8 cmake --build --preset release
-  part "configure (asan)" 1 cmake --preset asan
-  part "build (asan)" 3 cmake --build --preset asan
   run_tests asan 1
   run_tests release 3
   took "all" 0 20

@@ -10,6 +10,7 @@
 #include "apps/exit_status.h"
 #include "apps/nearest.h"
 #include "core/base/error.h"
+#include "core/base/heap.h"
 #include "core/base/log.h"
 #include "core/base/stop.h"
 
@@ -106,5 +107,6 @@ int status_of(const Arguments& arguments) {
 }  // namespace dnamamba::apps
 
 int main(int count, char** words) {
+  dnamamba::base::keep_freed_memory();
   return dnamamba::apps::status_of({words + 1, words + count});
 }

@@ -36,8 +36,12 @@ endfunction()
 _libtorch(c10)
 _libtorch(torch_cpu)
 
+find_package(OpenMP REQUIRED COMPONENTS CXX)  # at::parallel_for runs in parallel only where OpenMP is on
 add_library(dnamamba_torch INTERFACE)
 target_link_libraries(dnamamba_torch INTERFACE libtorch::torch_cpu libtorch::c10)
+# As flags, not as the library of OpenMP::OpenMP_CXX: at run time it is to be LibTorch's own copy, never a second one.
+target_compile_options(dnamamba_torch INTERFACE ${OpenMP_CXX_FLAGS})
+target_link_options(dnamamba_torch INTERFACE ${OpenMP_CXX_FLAGS})
 # The wheel's libraries name the nvidia wheels by $ORIGIN-relative RPATH; the linker needs them only at run time.
 target_link_options(dnamamba_torch INTERFACE -Wl,--allow-shlib-undefined)
 

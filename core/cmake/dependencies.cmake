@@ -4,7 +4,9 @@ if(DNAMAMBA_CUDA)
 endif()
 find_program(DNAMAMBA_CCACHE ccache)
 if(DNAMAMBA_CCACHE AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${DNAMAMBA_CCACHE})
+  # What ccache asks for to work with precompiled headers of GCC.
+  set(CMAKE_CXX_COMPILER_LAUNCHER
+    ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${DNAMAMBA_CCACHE})
 endif()
 
 find_package(PkgConfig REQUIRED)

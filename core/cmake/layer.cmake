@@ -14,10 +14,37 @@ endif()
 # What every target of ours is compiled with, tests and programs included.
 function(dnamamba_compile_options target)
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${DNAMAMBA_WARNINGS}>)
+endfunction()
+
+# Sanitizers look at the layers. A test is linked with them and compiled without: it would take three times as long.
+function(dnamamba_sanitize target)
   if(DNAMAMBA_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=${DNAMAMBA_SANITIZE} -fno-omit-frame-pointer
                                              -fno-sanitize-recover=all)
     target_link_options(${target} PUBLIC -fsanitize=${DNAMAMBA_SANITIZE})
+  endif()
+endfunction()
+
+# at::Tensor's header takes 4 s to compile, GoogleTest's 3. Compiled once, with all that changes them (-O1, no -fPIE), they
+# serve every target; -O1 is enough there, as the layers that know Torch and the tests only call what is optimised. More
+# headers of LibTorch than this one make it slower: GCC instantiates their templates again in each file.
+function(dnamamba_precompiled_headers target kind)
+  target_compile_options(${target} PRIVATE -O1 -fPIC)
+  if(DNAMAMBA_PCH)
+    if(NOT TARGET dnamamba_pch_${kind})
+      file(GENERATE OUTPUT ${PROJECT_BINARY_DIR}/pch_${kind}.cpp CONTENT "")
+      add_library(dnamamba_pch_${kind} OBJECT ${PROJECT_BINARY_DIR}/pch_${kind}.cpp)
+      target_compile_options(dnamamba_pch_${kind} PRIVATE -O1 -fPIC)
+      dnamamba_compile_options(dnamamba_pch_${kind})
+      if(kind STREQUAL "torch")
+        target_link_libraries(dnamamba_pch_torch PRIVATE dnamamba_torch)
+        target_precompile_headers(dnamamba_pch_torch PRIVATE <ATen/core/Tensor.h>)
+      else()
+        target_link_libraries(dnamamba_pch_gtest PRIVATE GTest::gmock)
+        target_precompile_headers(dnamamba_pch_gtest PRIVATE <gmock/gmock.h> <gtest/gtest.h> <filesystem> <fstream>)
+      endif()
+    endif()
+    target_precompile_headers(${target} REUSE_FROM dnamamba_pch_${kind})
   endif()
 endfunction()
 
@@ -74,10 +101,12 @@ function(dnamamba_layer name)
   target_sources(dnamamba_${name} PUBLIC FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR} FILES ${arg_HEADERS})
   list(TRANSFORM arg_USES PREPEND dnamamba_ OUTPUT_VARIABLE uses)
   target_link_libraries(dnamamba_${name} PUBLIC ${uses} ${arg_PUBLIC} PRIVATE ${arg_LINKS})
+  dnamamba_compile_options(dnamamba_${name})
+  dnamamba_sanitize(dnamamba_${name})
   if(arg_TORCH)
     target_link_libraries(dnamamba_${name} PUBLIC dnamamba_torch)
+    dnamamba_precompiled_headers(dnamamba_${name} torch)
   endif()
-  dnamamba_compile_options(dnamamba_${name})
 endfunction()
 
 # dnamamba_test(<name> [LABELS ...] [TIMEOUT s] SOURCES ... USES <layers> [LINKS <libraries>]): one GoogleTest program.
@@ -94,7 +123,11 @@ function(dnamamba_test name)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE ${uses} ${arg_LINKS} GTest::gmock GTest::gtest_main)
   dnamamba_compile_options(${name})
-  target_compile_options(${name} PRIVATE -O1)  # compiles in half the time; what is tested keeps its own optimisation
+  if(arg_USES MATCHES "ops|model|heads|train|engine")
+    dnamamba_precompiled_headers(${name} torch)
+  else()
+    dnamamba_precompiled_headers(${name} gtest)
+  endif()
   add_test(NAME ${name} COMMAND ${name} --gtest_brief=1)
   # OpenMP threads that spin while they wait make tests that run side by side many times slower.
   set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT}

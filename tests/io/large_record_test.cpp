@@ -9,13 +9,6 @@
 #include "core/io/sequence_reader.h"
 #include "tests/support/piped_stdin.h"
 
-#ifdef __SANITIZE_ADDRESS__
-// It keeps 256 MB of what was freed unless it is told otherwise, and memory could not be measured.
-extern "C" const char* __asan_default_options() {
-  return "quarantine_size_mb=8";
-}
-#endif
-
 namespace dnamamba::io {
 namespace {
 

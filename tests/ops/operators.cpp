@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "core/base/error.h"
 #include "core/ops/add_rms_norm.h"
 #include "core/ops/causal_conv1d.h"
 #include "core/ops/embed_tokens.h"
@@ -41,7 +42,7 @@ Operator selective_scan(const Setting& setting, bool full, bool reverse) {
   const std::int64_t tokens = tokens_of(setting), channels = setting.channels, states = channels < 10 ? 3 : 16;
   const auto normal = [&](at::IntArrayRef shape) { return random.normal(shape, setting.dtype); };
   Operator op;
-  op.name = std::string("selective_scan") + (full ? ", full" : ", bare") + (reverse ? ", reverse" : "");
+  op.name = base::concat("selective_scan", full ? ", full" : ", bare", reverse ? ", reverse" : "");
   op.inputs.rows = {normal({tokens, channels}), normal({tokens, channels}).sub(1), normal({tokens, states}),
                     normal({tokens, states})};
   op.inputs.parameters = {normal({channels, states}).mul(0.5).exp().neg()};
@@ -75,8 +76,7 @@ Operator causal_conv1d(const Setting& setting, std::int64_t width, bool full, bo
   RandomTensors random(setting.seed);
   const std::int64_t tokens = tokens_of(setting), channels = setting.channels;
   Operator op;
-  op.name =
-      "causal_conv1d, width " + std::to_string(width) + (full ? ", full" : ", bare") + (reverse ? ", reverse" : "");
+  op.name = base::concat("causal_conv1d, width ", width, full ? ", full" : ", bare", reverse ? ", reverse" : "");
   op.inputs.rows = {random.normal({tokens, channels}, setting.dtype)};
   op.inputs.parameters = {random.normal({channels, width}, setting.dtype)};
   if (full) {
