@@ -7,6 +7,7 @@ readonly logs=build/logs genome=tests/data/genomes/Mycoplasmoides_genitalium.fa.
 readonly build_packages=(g++ cmake ninja-build ccache pkg-config python3-venv ca-certificates
   libhts-dev libboost-program-options-dev nlohmann-json3-dev libzstd-dev zlib1g-dev libssl-dev
   libspdlog-dev libhwy-dev libgtest-dev libgmock-dev libbenchmark-dev)
+readonly test_packages=(samtools tabix)  # to compare with; tabix brings bgzip
 readonly lint_packages=(clang-format clang-tidy)
 # LibTorch is the torch wheel without its Python dependencies; libtorch_cpu.so needs the two small wheels beside it.
 readonly libtorch=(torch==2.11.0 nvidia-cuda-cupti==13.0.85 nvidia-cuda-runtime==13.0.96)
@@ -92,7 +93,7 @@ need_libtorch() { libtorch_is_there || part "LibTorch" 2 libtorch_install; }
 fetch_for_tests() {
   { { libtorch_is_there || libtorch_install; } && tests/python/environment; } >"$logs/fetch.log" 2>&1 &
   fetching=$!
-  trap 'kill "$fetching" 2>/dev/null' EXIT
+  trap 'kill "$fetching" 2>/dev/null || true' EXIT
 }
 fetched() { local status=0; wait "$fetching" || status=$?; cat "$logs/fetch.log"; return $status; }
 
@@ -130,7 +131,7 @@ run_tests() {
 }
 
 test_all() {
-  need_packages "${build_packages[@]}"
+  need_packages "${build_packages[@]}" "${test_packages[@]}"
   fetch_for_tests
   part "configure (asan)" 1 cmake --preset asan
   part "build (asan)" 4 cmake --build --preset asan

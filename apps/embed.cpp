@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "apps/commands.h"
+#include "apps/input_options.h"
 #include "apps/progress.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
@@ -21,6 +22,7 @@ namespace {
 /// What `dnamamba embed` was asked for. The defaults here are the defaults of the command line.
 struct EmbedCommand {
   std::vector<std::string> sequences;
+  cli::InputOptions input;
   std::string model = model::kDefaultModel;
   std::string alphabet;
   std::string output = "-";
@@ -49,6 +51,7 @@ std::optional<EmbedCommand> parse_embed(const Arguments& arguments) {
                                "state runs through each record from its "
                                "first base to its last, however long it is, in constant memory.");
   description.positional("sequences", po::value(&command.sequences));
+  cli::add_input(description.group("Input"), &command.input);
   description.group("Model").add_options()(
       "model,m", po::value(&command.model)->default_value(command.model)->value_name("MODEL"),
       "a model that ships, by name, or a folder: ours, mamba-ssm's or Transformers'")(
@@ -82,12 +85,15 @@ std::optional<EmbedCommand> parse_embed(const Arguments& arguments) {
   cli::add_segment(running, &command.segment);
   description.example("a vector for each 1 kb of a genome", "dnamamba embed genome.fa.gz -o genome.npz");
   description.example("one vector a read, as a table", "zcat reads.fastq.gz | dnamamba embed - > reads.tsv");
+  description.example("the reads of a region, as they were sequenced",
+                      "dnamamba embed -r chr20:1,000,000-2,000,000 reads.bam -o reads.npz");
   description.example("overlapping windows of 5 kb, by a model of your own",
                       "dnamamba embed -m my-model/ -w 5k --stride 1k genome.fa -o genome.npy");
   po::variables_map given;
   if (!cli::parse(arguments, description, &given)) return std::nullopt;
   command.layer_given = given.count("layer") > 0;
-  cli::require(!command.sequences.empty(), "no input: give FASTA or FASTQ files, or - for standard input");
+  cli::require(!command.sequences.empty(),
+               "no input: give FASTA, FASTQ, SAM, BAM or CRAM files, or - for standard input");
   cli::require(command.stride == 0 || command.window > 0, "--stride needs --window");
   cli::require(command.pool != "none" || command.window == 0, "--pool none gives a vector a base; leave out --window");
   cli::require(command.pool != "none" || command.context == "record", "--pool none goes with --context record");
@@ -123,6 +129,8 @@ model::Model load(const EmbedCommand& command) {
 engine::EmbedOptions job_of(const EmbedCommand& command, const model::Model& model) {
   engine::EmbedOptions job;
   job.inputs = command.sequences;
+  job.reading = cli::reading(command.input);
+  job.reading.decompression_threads = 1;
   job.plan.pool = pool_from(command.pool);
   if (command.window > 0) job.plan.window = command.window;
   if (command.stride > 0) job.plan.stride = command.stride;
@@ -139,6 +147,11 @@ engine::EmbedOptions job_of(const EmbedCommand& command, const model::Model& mod
 std::string metadata_of(const EmbedCommand& command, const model::Model& model) {
   return nlohmann::json{{"program", "dnamamba " DNAMAMBA_VERSION},
                         {"model", command.model},
+                        {"regions", command.input.regions},
+                        {"regions_file", command.input.regions_file},
+                        {"reference", command.input.reference},
+                        {"min_mapq", command.input.min_mapq},
+                        {"exclude_flags", command.input.exclude_flags},
                         {"model_config", model::config_to_json(model.config)},
                         {"pool", command.pool},
                         {"window", command.window},
@@ -162,6 +175,9 @@ void report(const engine::EmbedCounts& counts, const outputs::EmbeddingWriter& w
   if (counts.invalid > 0)
     base::log_warning(base::concat(counted(counts.invalid, "letter"), " without IUPAC code ",
                                    command.invalid == "n" ? "taken as N" : "left out"));
+  if (counts.left_out > 0)
+    base::log_info(base::concat(counted(counts.left_out, "alignment"),
+                                " left out (--exclude-flags, --min-mapq, or without bases)"));
   if (writer.overflowed() > 0)
     base::log_warning(base::concat(counted(writer.overflowed(), "value"), " too large for float16: infinite"));
   base::log_info(base::concat(counted(counts.rows, "vector"), " of ", width, " from ",

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "apps/commands.h"
+#include "apps/input_options.h"
 #include "apps/progress.h"
 #include "core/base/error.h"
 #include "core/io/sequence_reader.h"
@@ -18,7 +19,9 @@ namespace {
 
 struct InfoCommand {
   std::vector<std::string> inputs;
+  cli::InputOptions input;
   bool records = false;
+  bool bases = false;
 };
 
 std::optional<InfoCommand> parse_info(const Arguments& arguments) {
@@ -29,11 +32,14 @@ std::optional<InfoCommand> parse_info(const Arguments& arguments) {
       "Says what sequence files hold, read to the end, so that a damaged one is found; and what a model "
       "folder is.");
   description.positional("inputs", po::value(&command.inputs));
+  cli::add_input(description.group("Input"), &command.input);
   description.group("Output").add_options()("records", po::bool_switch(&command.records),
-                                            "a line for each record: name, length, GC, N, soft-masked");
+                                            "a line for each record: name, length, GC, N, soft-masked")(
+      "bases", po::bool_switch(&command.bases), "the bases themselves, as FASTA: what the other commands get to see");
   description.example("a genome at a glance", "dnamamba info genome.fa.gz");
   description.example("its contigs as a table", "dnamamba info --records genome.fa.gz");
   if (!cli::parse(arguments, description)) return std::nullopt;
+  cli::require(!command.records || !command.bases, "--records and --bases contradict each other");
   cli::require(!command.inputs.empty(), "name sequence files, - for standard input, or model folders");
   return command;
 }
@@ -68,8 +74,19 @@ struct BaseCounts {
   }
 };
 
-void show_sequences(const std::string& path, bool records) {
-  io::SequenceReader reader(path);
+void write_fasta(const std::string& path, const io::SequenceReaderOptions& reading) {
+  io::SequenceReader reader(path, reading);
+  while (const auto chunk = reader.next()) {
+    if (chunk->offset == 0)
+      std::cout << '>' << chunk->name << (chunk->description.empty() ? "" : " ") << chunk->description << '\n';
+    std::cout << chunk->bases;
+    if (chunk->ends_record) std::cout << '\n';
+    if (!std::cout) throw base::IoError("standard output can't be written");
+  }
+}
+
+void show_sequences(const std::string& path, const io::SequenceReaderOptions& reading, bool records) {
+  io::SequenceReader reader(path, reading);
   BaseCounts all, record;
   std::int64_t longest = 0, shortest = -1;
   Progress progress("info", "bases");
@@ -93,6 +110,9 @@ void show_sequences(const std::string& path, bool records) {
             << "\n  shortest     " << shortest << std::fixed << std::setprecision(2) << "\n  GC           " << all.gc()
             << " %\n  N            " << all.of("Nn") << "\n  soft-masked  " << all.masked() << "\n  other        "
             << all.total() - all.of("ACGTUNacgtun") << "\n";
+  if (reader.left_out() > 0)
+    std::cout << "  left out     " << reader.left_out()
+              << " alignments (--exclude-flags, --min-mapq, or without bases)\n";
 }
 
 }  // namespace
@@ -100,11 +120,14 @@ void show_sequences(const std::string& path, bool records) {
 int run_info(const Arguments& arguments) {
   const auto command = parse_info(arguments);
   if (!command) return 0;
+  const io::SequenceReaderOptions reading = cli::reading(command->input);
   for (const std::string& input : command->inputs) {
     if (std::filesystem::is_directory(input)) {
       run_models({"show", input});
+    } else if (command->bases) {
+      write_fasta(input, reading);
     } else {
-      show_sequences(input, command->records);
+      show_sequences(input, reading, command->records);
     }
   }
   return 0;

@@ -106,7 +106,7 @@ EmbedCounts embed(const EmbedOptions& options, const model::Model& model, output
   const tokens::Alphabet& alphabet = *model.alphabet;
   const model::Backbone backbone(model.config, model.parameters);
   const std::int64_t width = model.config.d_model;
-  RecordStream records(options.inputs, tokens::Tokenizer(alphabet, options.invalid), /*decompression_threads=*/1);
+  RecordStream records(options.inputs, tokens::Tokenizer(alphabet, options.invalid), options.reading);
   RowWriter rows(writer, options.plan.strand);
   SizeNotice notice(width);
   const std::int64_t strands = options.plan.strand == tokens::Strand::kBoth ? 2 : 1;
@@ -130,6 +130,7 @@ EmbedCounts embed(const EmbedOptions& options, const model::Model& model, output
   for (auto& record : finished) rows.push(std::move(record));
   EmbedCounts counts = rows.finish();
   counts.invalid = records.progress().invalid;
+  counts.left_out = records.progress().left_out;
   return counts;
 }
 

@@ -12,7 +12,8 @@
 namespace dnamamba::engine {
 
 struct EmbedOptions {
-  std::vector<std::string> inputs;  ///< FASTA, FASTQ; "-" is stdin
+  std::vector<std::string> inputs;  ///< FASTA, FASTQ, SAM, BAM, CRAM; "-" is stdin
+  io::SequenceReaderOptions reading = {};
   EmbedPlan plan;
   std::int64_t layer = -1;
   std::int64_t segment = 32'768;  ///< tokens computed at a time
@@ -25,6 +26,7 @@ struct EmbedCounts {
   std::int64_t rows = 0;
   std::int64_t ambiguous_rows = 0;  ///< windows of N only: rows of NaN
   std::int64_t invalid = 0;         ///< letters taken as N or dropped
+  std::int64_t left_out = 0;        ///< alignments that the filter left out
 };
 
 /// Called now and then: bases embedded so far, and the part of the whole input that is, if known, else 0.

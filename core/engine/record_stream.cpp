@@ -22,17 +22,17 @@ constexpr std::size_t kGroupsAhead = 2;
 struct RecordStream::Impl {
   std::vector<std::string> inputs;
   tokens::Tokenizer tokenizer;
-  int decompression_threads;
+  io::SequenceReaderOptions reading;
   base::BoundedQueue<Group> queue{kGroupsAhead};
   base::FirstError error;
   std::deque<std::unique_ptr<TokenizedRecord>> ready;
-  std::atomic<std::int64_t> tokens_read{0}, invalid{0};
+  std::atomic<std::int64_t> tokens_read{0}, invalid{0}, left_out{0};
   std::atomic<double> fraction{0};
   std::int64_t records = 0;
   std::thread thread;
 
-  Impl(std::vector<std::string> files, tokens::Tokenizer letters, int threads)
-      : inputs(std::move(files)), tokenizer(std::move(letters)), decompression_threads(threads) {}
+  Impl(std::vector<std::string> files, tokens::Tokenizer letters, io::SequenceReaderOptions how)
+      : inputs(std::move(files)), tokenizer(std::move(letters)), reading(std::move(how)) {}
 
   void read_all() {
     for (std::size_t i = 0; i < inputs.size(); ++i)
@@ -41,7 +41,7 @@ struct RecordStream::Impl {
 
   // False if nobody wants more.
   bool read_input(std::size_t input) {
-    io::SequenceReader reader(inputs[input], {.decompression_threads = decompression_threads});
+    io::SequenceReader reader(inputs[input], reading);
     std::unique_ptr<TokenizedRecord> record;
     Group group;
     std::int64_t group_tokens = 0;
@@ -66,6 +66,7 @@ struct RecordStream::Impl {
       if (!queue.push(std::exchange(group, {}))) return false;
       group_tokens = 0;
     }
+    left_out += reader.left_out();
     return group.empty() || queue.push(std::move(group));
   }
 
@@ -78,8 +79,9 @@ struct RecordStream::Impl {
   }
 };
 
-RecordStream::RecordStream(std::vector<std::string> inputs, tokens::Tokenizer tokenizer, int decompression_threads)
-    : impl_(new Impl(std::move(inputs), std::move(tokenizer), decompression_threads)) {
+RecordStream::RecordStream(std::vector<std::string> inputs, tokens::Tokenizer tokenizer,
+                           io::SequenceReaderOptions reading)
+    : impl_(new Impl(std::move(inputs), std::move(tokenizer), std::move(reading))) {
   impl_->thread = std::thread([this] {
     impl_->error.run([this] { impl_->read_all(); });
     impl_->queue.close();
@@ -106,7 +108,7 @@ std::unique_ptr<TokenizedRecord> RecordStream::next() {
 }
 
 ReadingProgress RecordStream::progress() const {
-  return {impl_->tokens_read, impl_->fraction, impl_->invalid};
+  return {impl_->tokens_read, impl_->fraction, impl_->invalid, impl_->left_out};
 }
 
 }  // namespace dnamamba::engine

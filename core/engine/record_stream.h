@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/files/spool.h"
+#include "core/io/sequence_reader.h"
 #include "core/tokens/tokenizer.h"
 
 namespace dnamamba::engine {
@@ -24,15 +25,16 @@ struct TokenizedRecord {
 
 /// How far the reader is, for progress.
 struct ReadingProgress {
-  std::int64_t tokens = 0;   ///< read so far
-  double fraction = 0;       ///< of the bytes of all inputs; 0 where it is not known
-  std::int64_t invalid = 0;  ///< letters that were taken as N or dropped
+  std::int64_t tokens = 0;    ///< read so far
+  double fraction = 0;        ///< of the bytes of all inputs; 0 where it is not known
+  std::int64_t invalid = 0;   ///< letters that were taken as N or dropped
+  std::int64_t left_out = 0;  ///< alignments that the filter left out
 };
 
 /// Reads the inputs one after the other. Records come in order; short ones many at a time, so that threads rarely meet.
 class RecordStream {
  public:
-  RecordStream(std::vector<std::string> inputs, tokens::Tokenizer tokenizer, int decompression_threads);
+  RecordStream(std::vector<std::string> inputs, tokens::Tokenizer tokenizer, io::SequenceReaderOptions reading);
   ~RecordStream();  ///< stops the reader
 
   /// The next record, or nullptr after the last. @throws what the reader threw.

@@ -115,17 +115,21 @@ std::string_view compression_name(Compression compression) {
 }
 
 struct ByteSource::Impl {
-  Impl(const std::string& path, int threads)
-      : input(path), kind(tell(input.peek(18), input.name())), decoder(make_decoder(kind, input, threads)) {}
+  Impl(std::unique_ptr<RawInput> raw, int threads)
+      : input(std::move(raw)),
+        kind(tell(input->peek(18), input->name())),
+        decoder(make_decoder(kind, *input, threads)) {}
 
-  RawInput input;
+  std::unique_ptr<RawInput> input;
   Compression kind;
   std::unique_ptr<Decoder> decoder;
   std::exception_ptr failure;
 };
 
 ByteSource::ByteSource(const std::string& path, int decompression_threads)
-    : impl_(std::make_unique<Impl>(path, decompression_threads)) {}
+    : ByteSource(std::make_unique<RawInput>(path), decompression_threads) {}
+ByteSource::ByteSource(std::unique_ptr<RawInput> input, int decompression_threads)
+    : impl_(std::make_unique<Impl>(std::move(input), decompression_threads)) {}
 ByteSource::~ByteSource() = default;
 ByteSource::ByteSource(ByteSource&&) noexcept = default;
 ByteSource& ByteSource::operator=(ByteSource&&) noexcept = default;
@@ -141,16 +145,16 @@ std::size_t ByteSource::read(char* out, std::size_t capacity) {
 }
 
 const std::string& ByteSource::name() const {
-  return impl_->input.name();
+  return impl_->input->name();
 }
 Compression ByteSource::kind() const {
   return impl_->kind;
 }
 std::int64_t ByteSource::compressed_offset() const {
-  return impl_->input.offset();
+  return impl_->input->offset();
 }
 std::optional<std::int64_t> ByteSource::compressed_size() const {
-  return impl_->input.size();
+  return impl_->input->size();
 }
 
 }  // namespace dnamamba::files

@@ -9,6 +9,8 @@
 
 namespace dnamamba::files {
 
+class RawInput;
+
 enum class Compression { kNone, kGzip, kBgzf, kZstd };
 
 /// "plain", "gzip", "bgzf" or "zstd".
@@ -26,6 +28,8 @@ class ByteSource {
   /// inflate BGZF ahead of the reader; other compressions can't be divided and don't use them.
   /// @throws IoError if it can't be opened, is a folder, or is compressed in a way that is not read here.
   explicit ByteSource(const std::string& path, int decompression_threads = 0);
+  /// From an input that was looked into, but not consumed.
+  explicit ByteSource(std::unique_ptr<RawInput> input, int decompression_threads = 0);
   ~ByteSource();
   ByteSource(ByteSource&&) noexcept;
   ByteSource& operator=(ByteSource&&) noexcept;

@@ -16,9 +16,9 @@ struct SequenceChunk {
   bool ends_record = false;  ///< True for exactly one chunk of every record; only that of an empty record has no bases.
 };
 
-enum class SequenceFormat { kFasta, kFastq };
+enum class SequenceFormat { kFasta, kFastq, kSam, kBam, kCram };
 
-/// "FASTA" or "FASTQ".
+/// "FASTA", "FASTQ", "SAM", "BAM" or "CRAM".
 std::string_view format_name(SequenceFormat format);
 
 /// How far the reading has come, in bytes of the input as it is stored (compressed).

@@ -15,6 +15,12 @@ std::string_view format_name(SequenceFormat format) {
       return "FASTA";
     case SequenceFormat::kFastq:
       return "FASTQ";
+    case SequenceFormat::kSam:
+      return "SAM";
+    case SequenceFormat::kBam:
+      return "BAM";
+    case SequenceFormat::kCram:
+      return "CRAM";
   }
   return "";
 }
@@ -44,6 +50,9 @@ std::optional<SequenceChunk> SequenceReader::next() {
 
 SequenceFormat SequenceReader::format() const {
   return source_->format();
+}
+std::int64_t SequenceReader::left_out() const {
+  return source_->left_out();
 }
 ReadProgress SequenceReader::progress() const {
   return source_->progress();

@@ -16,6 +16,8 @@ class SequenceSource {
   virtual std::optional<SequenceChunk> next() = 0;
   virtual SequenceFormat format() const = 0;
   virtual ReadProgress progress() const = 0;
+  /// Alignments that the filter left out so far.
+  virtual std::int64_t left_out() const { return 0; }
 };
 
 }  // namespace dnamamba::io

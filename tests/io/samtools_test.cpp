@@ -1,48 +1,22 @@
 // The same records as samtools reads. Skipped where samtools is not installed.
 #include <gtest/gtest.h>
 
-#include <array>
-#include <cstdio>
 #include <cstdlib>
-#include <memory>
 #include <random>
-#include <sstream>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "tests/io/records.h"
+#include "tests/io/samtools.h"
 #include "tests/support/compress.h"
 #include "tests/support/temp_dir.h"
 
 namespace dnamamba::io {
 namespace {
 
-std::string output_of(const std::string& command) {
-  const std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen(command.c_str(), "r"), pclose);
-  if (!pipe) throw std::runtime_error("can't run " + command);
-  std::string text;
-  std::array<char, 4096> piece{};
-  while (const std::size_t count = fread(piece.data(), 1, piece.size(), pipe.get())) text.append(piece.data(), count);
-  return text;
-}
-
-/// Names and bases of FASTA that samtools wrote.
-std::vector<Record> simple_fasta(const std::string& text) {
-  std::vector<Record> records;
-  std::istringstream lines(text);
-  for (std::string line; std::getline(lines, line);) {
-    if (line[0] == '>') records.push_back({line.substr(1), "", ""});
-    if (line[0] != '>') records.back().bases += line;
-  }
-  return records;
-}
-
 class Samtools : public ::testing::Test {
  protected:
-  void SetUp() override {
-    if (std::system("samtools --version > /dev/null 2>&1") != 0) GTEST_SKIP() << "samtools is not installed";
-  }
+  void SetUp() override { DNAMAMBA_REQUIRE_SAMTOOLS(); }
 
   std::string letters(std::size_t length, const std::string& alphabet) {
     std::string out;

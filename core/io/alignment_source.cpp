@@ -1,0 +1,247 @@
+#include "core/io/alignment_source.h"
+
+#include <htslib/bgzf.h>
+#include <htslib/cram.h>
+#include <htslib/hfile.h>
+#include <htslib/hts_log.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <cstring>
+
+#include "core/base/error.h"
+#include "core/files/descriptor.h"
+#include "core/io/index_file.h"
+
+namespace dnamamba::io {
+namespace {
+
+using base::concat;
+
+constexpr std::string_view kBgzfEnd("\x1f\x8b\x08\x04\0\0\0\0\0\xff\x06\0\x42\x43\x02\0\x1b\0\x03\0\0\0\0\0\0\0\0\0",
+                                    28);
+constexpr std::string_view kCramEnd(
+    "\xff\xff\xff\xff\x0f\xe0"
+    "EOF",
+    9);  // inside of the last container, of CRAM 2.1 and 3
+
+constexpr int complement_of(int code) {  // A, C, G and T are one bit each, the other letters are sets of them
+  return (code & 1) << 3 | (code & 2) << 1 | (code & 4) >> 1 | (code & 8) >> 3;
+}
+
+/// A byte of a BAM sequence as two letters.
+using LetterPairs = std::array<std::array<char, 2>, 256>;
+LetterPairs letter_pairs(bool complement) {
+  LetterPairs pairs{};
+  for (int byte = 0; byte < 256; ++byte)
+    for (int half = 0; half < 2; ++half) {
+      const int code = half == 0 ? byte >> 4 : byte & 15;
+      pairs[byte][half] = seq_nt16_str[complement ? complement_of(code) : code];
+    }
+  return pairs;
+}
+
+std::string tail_of_file(const std::string& path) {
+  const files::Descriptor file = files::open_to_read(path);
+  const std::int64_t size = files::size_of(file, path);
+  std::string tail(std::min<std::int64_t>(size, PipeFeed::kTail), '\0');
+  files::read_all_at(file, size - static_cast<std::int64_t>(tail.size()), std::as_writable_bytes(std::span(tail)),
+                     path);
+  return tail;
+}
+
+/// Where the environment would have htslib fetch references from the network, it is to find none.
+void forbid_downloads() {
+  const char* places = std::getenv("REF_PATH");
+  if (places == nullptr || std::strstr(places, "//") != nullptr || std::strstr(places, "::") != nullptr)
+    setenv("REF_PATH", "/", 1);
+}
+
+}  // namespace
+
+std::optional<SequenceFormat> alignment_format(std::string_view head) {
+  char* copy = static_cast<char*>(std::malloc(head.size() + 1));  // hclose() frees it
+  if (copy == nullptr) throw std::bad_alloc();
+  std::memcpy(copy, head.data(), head.size());
+  hFILE* memory = hopen("mem:", "r:", copy, head.size());
+  if (memory == nullptr) return std::nullopt;
+  htsFormat format{};
+  const bool told = hts_detect_format2(memory, nullptr, &format) == 0;
+  hclose_abruptly(memory);
+  if (!told) return std::nullopt;
+  if (format.format == sam) return SequenceFormat::kSam;
+  if (format.format == bam) return SequenceFormat::kBam;
+  if (format.format == cram) return SequenceFormat::kCram;
+  return std::nullopt;
+}
+
+AlignmentSource::AlignmentSource(const std::string& path, std::unique_ptr<files::RawInput> input, SequenceFormat format,
+                                 const SequenceReaderOptions& options)
+    : path_(path), name_(input->name()), format_(format), options_(options), size_(input->size()) {
+  hts_set_log_level(HTS_LOG_OFF);  // what it would say is in our one line
+  open_file(std::move(input));
+  read_header();
+  if (!options_.regions.empty()) set_regions();
+}
+
+void AlignmentSource::open_file(std::unique_ptr<files::RawInput> input) {
+  if (path_ != "-" && size_) {
+    file_.reset(hts_open(path_.c_str(), "r"));
+  } else {
+    pipe_ = std::make_unique<PipeFeed>(std::move(input));
+    hFILE* stream = hdopen(pipe_->take_descriptor(), "r");
+    if (stream != nullptr) file_.reset(hts_hopen(stream, name_.c_str(), "r"));
+  }
+  if (file_ == nullptr) fail("can't be opened as alignments: fetch the file again");
+  if (options_.decompression_threads > 0) hts_set_threads(file_.get(), options_.decompression_threads);
+  if (format_ != SequenceFormat::kCram) return;
+  forbid_downloads();
+  hts_set_opt(file_.get(), CRAM_OPT_REQUIRED_FIELDS,
+              SAM_QNAME | SAM_FLAG | SAM_RNAME | SAM_POS | SAM_MAPQ | SAM_CIGAR | SAM_SEQ);
+  const std::string& reference = options_.alignments.reference;
+  if (reference.empty()) return;
+  files::open_to_read(reference);  // says why it can't be
+  if (hts_set_fai_filename(file_.get(), reference.c_str()) != 0)
+    throw base::IoError(
+        concat(reference, ": does not serve as a reference: give FASTA, plain or compressed with bgzip"));
+}
+
+void AlignmentSource::read_header() {
+  if (pipe_ == nullptr) require_whole(tail_of_file(path_));
+  header_.reset(sam_hdr_read(file_.get()));
+  if (header_ == nullptr) fail("has a damaged header, or none: fetch the file again");
+}
+
+void AlignmentSource::set_regions() {
+  RegionList regions(options_.regions);
+  wanted_.resize(sam_hdr_nref(header_.get()));
+  for (int id = 0; id < static_cast<int>(wanted_.size()); ++id) {
+    const std::int64_t length = sam_hdr_tid2len(header_.get(), id);
+    for (const Region& region : regions.of(sam_hdr_tid2name(header_.get(), id), length, name_)) {
+      Intervals& wanted = wanted_[id];
+      const std::int64_t end = std::min(region.end, length);
+      if (wanted.empty() || region.begin > wanted.back().second) wanted.emplace_back(region.begin, end);
+      wanted.back().second = std::max(wanted.back().second, end);
+    }
+  }
+  regions.require_all_found(name_);
+  if (pipe_ == nullptr) use_index();
+}
+
+void AlignmentSource::use_index() {
+  std::optional<std::string> found;
+  for (const char* suffix : {".csi", ".bai", ".crai"})
+    if (!found) found = index_beside(path_, suffix);
+  if (!found) return;
+  index_.reset(sam_index_load3(file_.get(), path_.c_str(), found->c_str(), 0));
+  if (index_ == nullptr) throw base::IoError(concat(*found, ": is damaged: make it again with `samtools index`"));
+  std::vector<std::string> texts;
+  for (std::size_t id = 0; id < wanted_.size(); ++id)
+    for (const auto& [begin, end] : wanted_[id])
+      if (begin < end)
+        texts.push_back(concat("{", sam_hdr_tid2name(header_.get(), static_cast<int>(id)), "}:", begin + 1, "-", end));
+  std::vector<char*> words;
+  words.reserve(texts.size());
+  for (std::string& text : texts) words.push_back(text.data());
+  iterator_.reset(sam_itr_regarray(index_.get(), header_.get(), words.data(), static_cast<unsigned>(words.size())));
+  if (iterator_ == nullptr)
+    throw base::IoError(concat(*found, ": does not fit ", path_, ": make it again with `samtools index`"));
+}
+
+/// The next alignment into alignment_; false at the true end.
+bool AlignmentSource::read_alignment() {
+  if (ended_) return false;  // htslib's threads must not be asked twice
+  const int result = iterator_ != nullptr ? sam_itr_next(file_.get(), iterator_.get(), alignment_.get())
+                                          : sam_read1(file_.get(), header_.get(), alignment_.get());
+  if (result >= 0) {
+    ++alignments_;
+    return true;
+  }
+  if (result < -1) {
+    const char* what =
+        format_ != SequenceFormat::kCram ? "can't be read: the file is cut short or damaged: fetch it again"
+        : options_.alignments.reference.empty()
+            ? "can't be read: give the FASTA that the CRAM was written with as --reference, or the file is "
+              "damaged: fetch it again"
+            : "can't be read: the file is damaged, or --reference is not what it was written with";
+    fail(concat("alignment ", alignments_ + 1, " (near byte ", offset(), ") ", what));
+  }
+  if (pipe_ != nullptr) require_whole(pipe_->tail());
+  ended_ = true;
+  return false;
+}
+
+bool AlignmentSource::overlaps_region() const {
+  if (wanted_.empty() || iterator_ != nullptr) return true;
+  const bam1_core_t& core = alignment_->core;
+  if (core.tid < 0 || core.pos < 0) return false;
+  const Intervals& wanted = wanted_[core.tid];
+  const auto after = std::upper_bound(wanted.begin(), wanted.end(), core.pos,
+                                      [](std::int64_t pos, const auto& interval) { return pos < interval.second; });
+  return after != wanted.end() && after->first < bam_endpos(alignment_.get()) && after->first < after->second;
+}
+
+bool AlignmentSource::passes() const {
+  const bam1_core_t& core = alignment_->core;
+  return core.l_qseq > 0 && (core.flag & options_.alignments.exclude_flags) == 0 &&
+         core.qual >= options_.alignments.min_mapq;
+}
+
+void AlignmentSource::take_bases() {
+  static const LetterPairs kForward = letter_pairs(false), kComplement = letter_pairs(true);
+  const std::uint8_t* codes = bam_get_seq(alignment_.get());
+  const auto length = static_cast<std::size_t>(alignment_->core.l_qseq);
+  bases_.resize(length);
+  if (!bam_is_rev(alignment_.get())) {
+    for (std::size_t i = 0; i < length; ++i) bases_[i] = kForward[codes[i / 2]][i % 2];
+  } else {
+    for (std::size_t i = 0; i < length; ++i) bases_[length - 1 - i] = kComplement[codes[i / 2]][i % 2];
+  }
+}
+
+std::optional<SequenceChunk> AlignmentSource::next() {
+  while (!in_read_) {
+    if (!read_alignment()) return std::nullopt;
+    if (!overlaps_region()) continue;
+    in_read_ = passes();
+    if (!in_read_) ++left_out_;
+    if (in_read_) take_bases();
+    handed_out_ = 0;
+  }
+  SequenceChunk chunk;
+  chunk.name = bam_get_qname(alignment_.get());
+  const int mate = alignment_->core.flag & (BAM_FREAD1 | BAM_FREAD2);
+  if (mate == BAM_FREAD1) chunk.name += "/1";
+  if (mate == BAM_FREAD2) chunk.name += "/2";
+  chunk.offset = handed_out_;
+  chunk.bases = bases_.substr(handed_out_, options_.chunk_length);
+  handed_out_ += static_cast<std::int64_t>(chunk.bases.size());
+  chunk.ends_record = handed_out_ == static_cast<std::int64_t>(bases_.size());
+  in_read_ = !chunk.ends_record;
+  return chunk;
+}
+
+std::int64_t AlignmentSource::offset() const {
+  if (file_->is_cram) return htell(cram_fd_get_fp(file_->fp.cram));
+  if (file_->is_bgzf) return bgzf_tell(file_->fp.bgzf) >> 16;
+  return htell(file_->fp.hfile);
+}
+
+/// A file that was cut where a block or line ends looks whole but for its end marker.
+void AlignmentSource::require_whole(std::string_view tail) const {
+  const bool bgzf = file_->format.compression == ::bgzf;
+  const bool whole =
+      file_->is_cram ? tail.find(kCramEnd) != std::string_view::npos
+      : bgzf         ? tail.ends_with(kBgzfEnd)
+             : format_ != SequenceFormat::kSam || file_->format.compression != no_compression || tail.ends_with('\n');
+  if (!whole)
+    fail(concat("ends", size_ ? concat(" at byte ", *size_) : "", " without its end marker, after alignment ",
+                alignments_, ": the file is cut short: fetch or write it again"));
+}
+
+void AlignmentSource::fail(std::string_view what) const {
+  throw base::IoError(concat(name_, ": ", what));
+}
+
+}  // namespace dnamamba::io

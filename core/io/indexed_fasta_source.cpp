@@ -1,0 +1,98 @@
+#include "core/io/indexed_fasta_source.h"
+
+#include <htslib/hts_log.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <utility>
+
+#include "core/base/error.h"
+#include "core/io/index_file.h"
+#include "core/io/line_stream.h"
+
+namespace dnamamba::io {
+namespace {
+
+using base::concat;
+
+std::vector<FaiRecord> read_fai(const std::string& path) {
+  constexpr std::size_t kMostLine = std::size_t{4} << 20;
+  LineStream lines{files::ByteSource(path)};
+  std::vector<FaiRecord> records;
+  while (true) {
+    const LinePiece piece = lines.piece(kMostLine);
+    if (piece.text.empty() && !piece.ends_line) return records;
+    const std::size_t tab = piece.text.find('\t');
+    const std::size_t next_tab = tab == std::string_view::npos ? tab : piece.text.find('\t', tab + 1);
+    FaiRecord record;
+    const char* end = piece.text.data() + next_tab;
+    if (next_tab == std::string_view::npos ||
+        std::from_chars(piece.text.data() + tab + 1, end, record.length).ptr != end || record.length < 0)
+      throw base::IoError(concat(path, ": line ", lines.line_number(), " is not of a FASTA index: remove the file"));
+    record.name = piece.text.substr(0, tab);
+    records.push_back(std::move(record));
+    lines.skip(piece.text.size());
+    if (piece.ends_line) lines.end_line();
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<IndexedFastaSource> IndexedFastaSource::open(const std::string& path, bool bgzf,
+                                                             const RegionList& regions, std::int64_t chunk_length) {
+  const auto fai = index_beside(path, ".fai");
+  const auto gzi = bgzf ? index_beside(path, ".gzi") : std::nullopt;
+  if (!fai || (bgzf && !gzi)) return nullptr;
+  hts_set_log_level(HTS_LOG_OFF);
+  faidx_t* index = fai_load3(path.c_str(), fai->c_str(), gzi ? gzi->c_str() : nullptr, 0);
+  if (index == nullptr)
+    throw base::IoError(
+        concat(*fai, ": does not serve as an index of ", path, ": make it again with `samtools faidx`"));
+  return std::unique_ptr<IndexedFastaSource>(
+      new IndexedFastaSource(path, index, read_fai(*fai), regions, chunk_length));
+}
+
+IndexedFastaSource::IndexedFastaSource(std::string path, faidx_t* index, std::vector<FaiRecord> records,
+                                       RegionList regions, std::int64_t chunk_length)
+    : path_(std::move(path)), index_(index, fai_destroy), chunk_length_(chunk_length) {
+  for (const FaiRecord& record : records)
+    for (Region& region : regions.of(record.name, record.length, path_)) {
+      const std::int64_t end = std::min(region.end, record.length);
+      wanted_ += end - region.begin;
+      wanted_regions_.push_back({std::move(region), end});
+    }
+  regions.require_all_found(path_);
+}
+
+std::string IndexedFastaSource::fetch(const Wanted& wanted, std::int64_t begin, std::int64_t end) const {
+  if (begin == end) return {};
+  hts_pos_t count = 0;
+  const std::unique_ptr<char, void (*)(void*)> bases(
+      faidx_fetch_seq64(index_.get(), wanted.region.name.c_str(), begin, end - 1, &count), std::free);
+  if (bases == nullptr || count != end - begin)
+    throw base::IoError(concat(path_, ": bases ", begin + 1, " to ", end, " of record '", wanted.region.name,
+                               "' are not where its index has them: the file is damaged, or make the index again with "
+                               "`samtools faidx`"));
+  return {bases.get(), static_cast<std::size_t>(count)};
+}
+
+std::optional<SequenceChunk> IndexedFastaSource::next() {
+  if (current_ == wanted_regions_.size()) return std::nullopt;
+  const Wanted& wanted = wanted_regions_[current_];
+  const std::int64_t begin = wanted.region.begin + handed_out_;
+  SequenceChunk chunk;
+  chunk.name = region_name(wanted.region, wanted.end);
+  chunk.offset = handed_out_;
+  chunk.bases = fetch(wanted, begin, std::min(begin + chunk_length_, wanted.end));
+  handed_out_ += static_cast<std::int64_t>(chunk.bases.size());
+  read_ += static_cast<std::int64_t>(chunk.bases.size());
+  chunk.ends_record = wanted.region.begin + handed_out_ == wanted.end;
+  if (chunk.ends_record) {
+    handed_out_ = 0;
+    ++current_;
+  }
+  return chunk;
+}
+
+}  // namespace dnamamba::io
