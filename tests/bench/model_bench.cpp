@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/heap.h"
 #include "core/model/backbone.h"
 #include "core/ops/linear.h"
 #include "core/tokens/alphabet.h"
@@ -136,6 +137,7 @@ void bench_model(const std::string& name, const model::ModelConfig& config, std:
 
 int main(int argc, char** argv) {
   using namespace dnamamba;
+  base::keep_freed_memory();  // as the program does
   if (argc > 1) at::set_num_threads(std::atoi(argv[1]));
   const int rounds = argc > 2 ? std::atoi(argv[2]) : 5;
   std::printf("%d threads, fp32, medians of %d rounds\n", at::get_num_threads(), rounds);

@@ -60,5 +60,26 @@ TEST(InfoCommand, AgreesWithSamtoolsOnTheLengthsOfRecords) {
   EXPECT_THAT(ours.out, StartsWith("chromosome\t580076\n"));
 }
 
+TEST(InfoCommand, WritesTheBasesThatAreReadOfRegionsAndAlignments) {
+  const TempDir folder;
+  const std::string fasta = folder.write("s.fa", ">a one\nACGTNN\nggcc\n>b\nRYAAT\n");
+  EXPECT_EQ(dnamamba({"info", "--bases", fasta}).out, ">a one\nACGTNNggcc\n>b\nRYAAT\n");
+  EXPECT_EQ(dnamamba({"info", "--bases", "-r", "b:2-3", "-r", "a:6", fasta}).out, ">a:6-10\nNggcc\n>b:2-3\nYA\n");
+  EXPECT_EQ(dnamamba({"info", "--bases", "-R", folder.write("p.bed", "a\t1\t3\n"), fasta}).out, ">a:2-3\nCG\n");
+  const std::string sam = folder.write("s.sam",
+                                       "@SQ\tSN:a\tLN:10\nx\t81\ta\t2\t9\t4M\t*\t0\t0\tAACG\t*\n"
+                                       "y\t1024\ta\t2\t9\t2M\t*\t0\t0\tTT\t*\n");
+  EXPECT_EQ(dnamamba({"info", "--bases", sam}).out, ">x/1\nCGTT\n");
+  EXPECT_EQ(dnamamba({"info", "--bases", "--exclude-flags", "0", "-r", "a:5", sam}).out, ">x/1\nCGTT\n");
+  EXPECT_EQ(dnamamba({"info", "--bases", "--exclude-flags", "REVERSE", sam}).out, ">y\nTT\n");
+  EXPECT_THAT(dnamamba({"info", sam}).out, AllOf(HasSubstr("SAM"), HasSubstr("left out     1 ")));
+  for (const std::vector<std::string>& wrong :
+       {std::vector<std::string>{"-r", "a:0-1"}, {"--exclude-flags", "NONE"}, {"--min-mapq", "x"}}) {
+    std::vector<std::string> words = {"info", sam};
+    words.insert(words.end(), wrong.begin(), wrong.end());
+    EXPECT_EQ(dnamamba(words).status, 2) << wrong[0];
+  }
+}
+
 }  // namespace
 }  // namespace dnamamba::test
