@@ -28,7 +28,7 @@ std::optional<InfoCommand> parse_info(const Arguments& arguments) {
       "info", "[options] FILES|MODELS...",
       "Says what sequence files hold, read to the end, so that a damaged one is found; and what a model "
       "folder is.");
-  description.positional("inputs", po::value(&command.inputs));
+  description.positional("inputs", po::value(&command.inputs)->value_name("FILE|MODEL"));
   description.group("Output").add_options()("records", po::bool_switch(&command.records),
                                             "a line for each record: name, length, GC, N, soft-masked");
   description.example("a genome at a glance", "dnamamba info genome.fa.gz");
