@@ -172,6 +172,7 @@ install_to() {
 package() {
   need_installed "${package_packages[@]}"
   part "pack" 3 cpack --config build/release/CPackConfig.cmake -B build/package
+  rm -rf build/package/_CPack_Packages  # half a gigabyte
   ls -sh --block-size=MB build/package/*.tar.gz
 }
 

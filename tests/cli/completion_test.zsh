@@ -3,12 +3,13 @@
 zmodload zsh/zpty || exit 77
 zsh -n $1 || exit 1
 integer failed=0
+completions=${1:a}
 folder=$(mktemp -d)
 cd $folder && touch genome.fa && mkdir models || exit 1
 
 zpty shell zsh -f -i
 # ^X shows the line as it is after completion.
-zpty -w shell "PS1=; unsetopt zle_bracketed_paste; autoload -U compinit; compinit -D -u; source $1;
+zpty -w shell "PS1=; unsetopt zle_bracketed_paste; autoload -U compinit; compinit -D -u; source $completions;
   show() { print -r -- \"<<\$BUFFER>>\"; BUFFER= }; zle -N show; bindkey '^X' show; print rea''dy"
 zpty -r shell line '*ready*'
 
