@@ -9,6 +9,7 @@ readonly build_packages=(g++ cmake ninja-build ccache pkg-config python3-venv ca
   libspdlog-dev libhwy-dev libgtest-dev libgmock-dev libbenchmark-dev)
 readonly test_packages=(samtools tabix)  # to compare with; tabix brings bgzip
 readonly lint_packages=(clang-format clang-tidy)
+readonly install_packages=(help2man) package_packages=(help2man chrpath)
 # LibTorch is the torch wheel without its Python dependencies; libtorch_cpu.so needs the two small wheels beside it.
 readonly libtorch=(torch==2.11.0 nvidia-cuda-cupti==13.0.85 nvidia-cuda-runtime==13.0.96)
 
@@ -20,7 +21,9 @@ usage: ./do COMMAND
   test            build everything and run the tests (not the slow ones, nor those that need a GPU)
   build           build the program: build/release/apps/dnamamba
   bench [ARGS]    measure the speed of operators and models
-  install PREFIX  put the program, its library and models under PREFIX; it goes on using LibTorch in .tools/
+  install PREFIX  put the program, its library, models, completions and man pages under PREFIX; it goes on using
+                  LibTorch in .tools/
+  package         a release to unpack anywhere: build/package/dnamamba-VERSION-linux-x86_64.tar.gz, LibTorch included
   format          clang-format every C++ file
   lint [all]      clang-format and clang-tidy, on the files that differ from the last commit or on all
   help            this
@@ -104,6 +107,13 @@ need_program() {
   part "build the program" 8 cmake --build --preset release --target apps/dnamamba
 }
 
+# need_installed PACKAGE...: all that goes into an installation, made with these packages, too.
+need_installed() {
+  need_packages "${build_packages[@]}" "$@"
+  need_program
+  part "build what is installed" 1 cmake --build --preset release --target installed
+}
+
 demo() {
   need_program
   local out=build/demo/Mycoplasmoides_genitalium.npz dnamamba=build/release/apps/dnamamba
@@ -156,9 +166,15 @@ bench() {
 
 install_to() {
   [ $# = 1 ] || fail "install needs one folder, as in: ./do install \$HOME/.local"
-  need_program
-  part "build" 8 cmake --build --preset release
+  need_installed "${install_packages[@]}"
   cmake --install build/release --prefix "$1"
+}
+
+package() {
+  need_installed "${package_packages[@]}"
+  part "pack" 3 cpack --config build/release/CPackConfig.cmake -B build/package
+  rm -rf build/package/_CPack_Packages  # half a gigabyte
+  ls -sh --block-size=MB build/package/*.tar.gz
 }
 
 cpp_files() { find core kernels apps tests \( -name '*.h' -o -name '*.cpp' \) -type f | sort; }
@@ -184,7 +200,7 @@ lint() {
 
 command=${1:-help}; shift || true
 case $command in
-  demo | build | test | bench | install | format | lint) ;;
+  demo | build | test | bench | install | package | format | lint) ;;
   help | -h | --help) help; exit ;;
   *) help >&2; fail "there is no command \"$command\"" ;;
 esac

@@ -5,6 +5,7 @@
 #include <boost/program_options/parsers.hpp>
 #include <filesystem>
 #include <iostream>
+#include <optional>
 #include <utility>
 
 #include "apps/help_text.h"
@@ -114,6 +115,10 @@ bool asks_for_help(const Arguments& arguments) {
   return false;
 }
 
+std::optional<Shell> asks_for_completion(const Arguments& arguments) {
+  return arguments.size() == 2 && arguments[0] == "--completion" ? shell_named(arguments[1]) : std::nullopt;
+}
+
 }  // namespace
 
 Description::Description(std::string command, std::string usage, std::string purpose)
@@ -127,7 +132,7 @@ po::options_description& Description::group(const std::string& title) {
 
 void Description::positional(const std::string& name, const po::value_semantic* value, int most) {
   hidden_.add_options()(name.c_str(), value, "");
-  positional_.add(name.c_str(), most);
+  arguments_.push_back({name, most});
 }
 
 void Description::example(std::string what, std::string command) {
@@ -145,6 +150,17 @@ std::string Description::help() const {
   return text;
 }
 
+std::string Description::completion(Shell shell) const {
+  CompletedCommand command{command_, {}, {}};
+  for (const Group& group : groups_)
+    for (const auto& option : group.options.options()) command.options.push_back(completed(*option));
+  for (const Argument& argument : arguments_) {
+    const std::string value = value_name(hidden_.find(argument.name, false));
+    command.arguments.push_back({value == "arg" ? "FILE" : value, argument.most});  // "arg" is program_options' word
+  }
+  return completion_of(shell, command);
+}
+
 bool parse(const Arguments& arguments, Description& description, po::variables_map* given) {
   MessageOptions messages;
   add_messages(description.group("Messages and help"), messages);
@@ -152,15 +168,22 @@ bool parse(const Arguments& arguments, Description& description, po::variables_m
     std::cout << description.help();
     return false;
   }
+  if (const auto shell = asks_for_completion(arguments)) {
+    std::cout << description.completion(*shell);
+    return false;
+  }
   po::options_description options;
   for (const Description::Group& group : description.groups_) options.add(group.options);
   options.add(description.hidden_);
+  po::positional_options_description positional;
+  for (const Description::Argument& argument : description.arguments_)
+    positional.add(argument.name.c_str(), argument.most);
   po::variables_map own_map;
   po::variables_map& map = given == nullptr ? own_map : *given;
   try {
     po::store(po::command_line_parser(with_threads_as_t(arguments, options))
                   .options(options)
-                  .positional(description.positional_)
+                  .positional(positional)
                   .style(kStyle)
                   .run(),
               map);

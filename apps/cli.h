@@ -12,6 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include "apps/completion.h"
+
 namespace dnamamba::apps {
 
 using Arguments = std::vector<std::string>;
@@ -35,12 +37,15 @@ class Description {
   /// The group of that title; made empty the first time.
   po::options_description& group(const std::string& title);
   /// Arguments without a dash go to the option `name`, `most` of them (−1: all that are left), then to the next one.
+  /// The name of their value says what shells offer, FILE if it has none; so it does for options (see offer_of()).
   void positional(const std::string& name, const po::value_semantic* value, int most = -1);
   /// A line for --help: what it does, how it is written.
   void example(std::string what, std::string command);
 
   /// What --help prints.
   [[nodiscard]] std::string help() const;
+  /// The command's piece of a completion script.
+  [[nodiscard]] std::string completion(Shell shell) const;
 
  private:
   friend bool parse(const Arguments& arguments, Description& description, po::variables_map* given);
@@ -55,8 +60,12 @@ class Description {
   std::string command_, usage_, purpose_;
   std::vector<Example> examples_;
   std::deque<Group> groups_;  // a deque: group() hands out references
+  struct Argument {
+    std::string name;
+    int most;
+  };
   po::options_description hidden_;
-  po::positional_options_description positional_;
+  std::vector<Argument> arguments_;
 };
 
 /// Reads the command line into the variables that the options were bound to, then `--config FILE` for those not given,
@@ -64,7 +73,9 @@ class Description {
 /// abbreviations: -t8,
 /// --threads=8, `-` and `--` mean what they usually do, and -@ is -t.
 /// `given`, if there, is filled with what was given (and the defaults, marked as such).
-/// False if help was asked for: it is on stdout, and the command has nothing more to do. @throws base::UsageError
+/// False if help was asked for: it is on stdout, and the command has nothing more to do. The same for `--completion
+/// SHELL`, which no help mentions: `dnamamba completion` asks each command for its piece with it.
+/// @throws base::UsageError
 bool parse(const Arguments& arguments, Description& description, po::variables_map* given = nullptr);
 
 /// @throws base::UsageError(message) unless `condition`.

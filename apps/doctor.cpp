@@ -37,7 +37,7 @@ std::string gigabytes(std::int64_t bytes) {
 std::vector<Fact> facts_of_program() {
   return {{"dnamamba", DNAMAMBA_VERSION},
           {"compiler", DNAMAMBA_COMPILER},
-          {"LibTorch", concat(DNAMAMBA_LIBTORCH_VERSION, " in ", DNAMAMBA_LIBTORCH_ROOT)},
+          {"LibTorch", concat(DNAMAMBA_LIBTORCH_VERSION, " in ", folder_of_library("libtorch_cpu.so"))},
           {"htslib", hts_version()},
           {"zstd", ZSTD_versionString()}};
 }

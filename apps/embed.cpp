@@ -55,8 +55,8 @@ std::optional<EmbedCommand> parse_embed(const Arguments& arguments) {
   description.group("Model").add_options()(
       "model,m", po::value(&command.model)->default_value(command.model)->value_name("MODEL"),
       "a model that ships, by name, or a folder: ours, mamba-ssm's or Transformers'")(
-      "alphabet", po::value(&command.alphabet)->value_name("NAME|FILE"),
-      "letters of a model that carries none: dnamamba, caduceus, hyenadna, plantcad, or an alphabet.json")(
+      "alphabet", po::value(&command.alphabet)->value_name("dnamamba|caduceus|hyenadna|plantcad|FILE"),
+      "letters of a model that carries none, by name or as an alphabet.json")(
       "layer", po::value(&command.layer)->value_name("N"),
       "take the vectors after N layers (0: the embedding); default: after the final norm");
   description.group("What a vector stands for")

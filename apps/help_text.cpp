@@ -28,12 +28,20 @@ Value value_of(const po::option_description& option) {
 }
 
 std::string names_of(const po::option_description& option) {
-  const std::string short_name = option.canonical_display_name(po::command_line_style::allow_dash_for_short);
-  const std::string dashed = "--" + option.long_name();
-  return short_name.size() == 2 && short_name[0] == '-' ? short_name + ", " + dashed : "    " + dashed;
+  const std::string letter = short_name(option);
+  return (letter.empty() ? "    " : letter + ", ") + "--" + option.long_name();
 }
 
 }  // namespace
+
+std::string short_name(const po::option_description& option) {
+  const std::string name = option.canonical_display_name(po::command_line_style::allow_dash_for_short);
+  return name.size() == 2 && name[0] == '-' ? name : "";
+}
+
+std::string value_name(const po::option_description& option) {
+  return value_of(option).name;
+}
 
 std::string wrapped(std::string_view text, std::size_t indent) {
   std::string out;

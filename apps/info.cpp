@@ -31,7 +31,7 @@ std::optional<InfoCommand> parse_info(const Arguments& arguments) {
       "info", "[options] FILES|MODELS...",
       "Says what sequence files hold, read to the end, so that a damaged one is found; and what a model "
       "folder is.");
-  description.positional("inputs", po::value(&command.inputs));
+  description.positional("inputs", po::value(&command.inputs)->value_name("FILE|MODEL"));
   cli::add_input(description.group("Input"), &command.input);
   description.group("Output").add_options()("records", po::bool_switch(&command.records),
                                             "a line for each record: name, length, GC, N, soft-masked")(

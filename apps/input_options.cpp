@@ -24,10 +24,10 @@ void add_input(po::options_description& group, InputOptions* options) {
   group.add_options()(
       "region,r", po::value(&options->regions)->composing()->value_name("REGION"),
       "only this part: chr1 or chr1:1,000-2,000, counted from 1; may be given again. Of alignments, the "
-      "reads that overlap it")("regions-file,R", po::value(&options->regions_file)->value_name("BED"),
+      "reads that overlap it")("regions-file,R", po::value(&options->regions_file)->value_name("FILE"),
                                "only the parts that this BED file lists")(
-      "reference", po::value(&options->reference)->value_name("FASTA"),
-      "what a CRAM was written with, plain or bgzip; nothing is downloaded")(
+      "reference", po::value(&options->reference)->value_name("FILE"),
+      "the FASTA that a CRAM was written with, plain or bgzip; nothing is downloaded")(
       "min-mapq", number(&options->min_mapq, 0, kMostMapq), "leave out alignments of a lower mapping quality")(
       "exclude-flags", po::value(&options->exclude_flags)->default_value(options->exclude_flags)->value_name("FLAGS"),
       "leave out alignments with any of these, as names or a number; 0: none");

@@ -1,6 +1,9 @@
 #include "apps/machine.h"
 
+#include <link.h>
+
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <thread>
@@ -40,7 +43,27 @@ std::vector<std::string> vector_features() {
   return features;
 }
 
+struct SoughtLibrary {
+  std::string name;
+  std::filesystem::path found;
+};
+
+int look_at_library(dl_phdr_info* library, std::size_t, void* sought_library) {
+  auto* sought = static_cast<SoughtLibrary*>(sought_library);
+  const std::filesystem::path path = library->dlpi_name;
+  if (!path.filename().string().starts_with(sought->name)) return 0;
+  sought->found = path;
+  return 1;
+}
+
 }  // namespace
+
+std::string folder_of_library(const std::string& name) {
+  SoughtLibrary sought{name, {}};
+  dl_iterate_phdr(look_at_library, &sought);
+  std::error_code none;
+  return std::filesystem::weakly_canonical(sought.found.parent_path(), none).string();
+}
 
 Machine this_machine() {
   Machine machine;

@@ -1,4 +1,4 @@
-// What the machine offers this process.
+// What the machine offers this process, and what was loaded from where.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -17,5 +17,9 @@ struct Machine {
 };
 
 Machine this_machine();
+
+/// Where this process found a library that it is linked with, by the beginning of its file name; empty if it is not
+/// loaded.
+std::string folder_of_library(const std::string& name);
 
 }  // namespace dnamamba::apps

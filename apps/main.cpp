@@ -2,17 +2,21 @@
 #include <csignal>
 #include <exception>
 #include <iostream>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "apps/citation.h"
 #include "apps/commands.h"
+#include "apps/completion.h"
 #include "apps/exit_status.h"
 #include "apps/nearest.h"
 #include "core/base/error.h"
 #include "core/base/heap.h"
 #include "core/base/log.h"
 #include "core/base/stop.h"
+#include "core/model/registry.h"
 
 namespace dnamamba::apps {
 namespace {
@@ -31,16 +35,36 @@ constexpr Command kCommands[] = {
     {"doctor", "what this program and machine have, and what is missing", run_doctor},
 };
 
-std::string overview() {
-  std::string text =
-      "Usage: dnamamba COMMAND [options] FILES\n\n"
-      "Very long DNA through state-carrying sequence models.\n\nCommands:\n";
-  for (const Command& command : kCommands) {
-    std::string name(command.name);
+struct Question {
+  std::string_view name;
+  std::string_view summary;
+};
+
+constexpr Question kQuestions[] = {
+    {"--help", "this text"},
+    {"--version", "which version this is"},
+    {"--citation", "how to cite it, also as BibTeX"},
+};
+
+template <typename Entries>
+std::string lines_of(const Entries& entries) {
+  std::string text;
+  for (const auto& entry : entries) {
+    std::string name(entry.name);
     name.resize(10, ' ');
-    text += base::concat("  ", name, "  ", command.summary, "\n");
+    text += base::concat("  ", name, "  ", entry.summary, "\n");
   }
-  return text + "\n'dnamamba COMMAND --help' says what a command takes, with examples; --version says which this is.\n";
+  return text;
+}
+
+std::string overview() {
+  return base::concat(
+      "Usage: dnamamba COMMAND [options] FILES\n\n"
+      "Very long DNA through state-carrying sequence models.\n\nCommands:\n",
+      lines_of(kCommands), "\nOptions:\n", lines_of(kQuestions),
+      "\n'dnamamba COMMAND --help' says what a command takes, with examples. 'dnamamba\n"
+      "completion bash' (or zsh) prints what that shell needs to complete commands,\n"
+      "options and their values.\n");
 }
 
 const Command& command_named(const std::string& name) {
@@ -54,6 +78,25 @@ const Command& command_named(const std::string& name) {
       base::concat("there is no command '", name, "'", meant ? base::concat("; did you mean ", *meant, "?") : ""));
 }
 
+CompletedProgram completed_program() {
+  CompletedProgram program;
+  for (const Command& command : kCommands)
+    program.commands.push_back({std::string(command.name), std::string(command.summary)});
+  for (const Question& question : kQuestions)
+    program.options.push_back({std::string(question.name), std::string(question.summary)});
+  program.models = model::shipped_models();
+  return program;
+}
+
+int print_completion(const Arguments& arguments) {
+  const auto shell = arguments.size() == 2 ? shell_named(arguments[1]) : std::nullopt;
+  if (!shell) throw base::UsageError("completion: name the shell, bash or zsh");
+  std::cout << completion_head(*shell, completed_program());
+  for (const Command& command : kCommands) command.run({"--completion", arguments[1]});
+  std::cout << completion_tail(*shell);
+  return kDone;
+}
+
 int run(const Arguments& arguments) {
   if (arguments.empty()) {
     std::cerr << overview();
@@ -64,6 +107,11 @@ int run(const Arguments& arguments) {
     std::cout << "dnamamba " DNAMAMBA_VERSION "\n";
     return kDone;
   }
+  if (first == "--citation") {
+    std::cout << citation(DNAMAMBA_VERSION);
+    return kDone;
+  }
+  if (first == "completion") return print_completion(arguments);
   const bool help = first == "help";
   if (first == "--help" || first == "-h" || (help && arguments.size() == 1)) {
     std::cout << overview();

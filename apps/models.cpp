@@ -33,8 +33,8 @@ std::optional<ModelsCommand> parse_models(const Arguments& arguments) {
       "models", "list | show MODEL | verify MODEL... | export MODEL -o FOLDER --to FORMAT",
       "Lists the models that ship, shows one, checks it, or writes it for other programs. MODEL is a name "
       "or a folder: ours, mamba-ssm's or Transformers'.");
-  description.positional("action", po::value(&command.action), 1);
-  description.positional("models", po::value(&command.models));
+  description.positional("action", po::value(&command.action)->value_name("list|show|verify|export"), 1);
+  description.positional("models", po::value(&command.models)->value_name("MODEL"));
   description.group("verify").add_options()(
       "tolerance", po::value(&command.tolerance)->default_value(command.tolerance, "1e-4")->value_name("X"),
       "largest |ours - golden| / (1 + |golden|) allowed, where the folder holds golden.safetensors");

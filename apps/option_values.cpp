@@ -115,8 +115,11 @@ po::typed_value<std::string>* choice(std::string* target, std::initializer_list<
 }
 
 void add_threads(po::options_description& group, std::int64_t* threads) {
-  if (*threads == 0) *threads = std::max(1U, std::thread::hardware_concurrency());
-  group.add_options()("threads,t", number(threads, 1, 1024), "processor threads; -@ is the same");
+  const bool all = *threads == 0;
+  if (all) *threads = std::max(1U, std::thread::hardware_concurrency());
+  auto* value = number(threads, 1, 1024);
+  if (all) value->default_value(*threads, "all");  // a man page is read on other machines, too
+  group.add_options()("threads,t", value, "processor threads; -@ is the same");
 }
 
 void add_output(po::options_description& group, std::string* output, bool* force, const std::string& what) {

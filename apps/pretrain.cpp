@@ -63,7 +63,11 @@ std::optional<PretrainCommand> parse_pretrain(const Arguments& arguments) {
       "layers", cli::number(&command.layers, 1)->value_name("N"), "Mamba-1 layers")(
       "d-state", cli::number(&command.d_state, 1, 256)->value_name("N"), "states of a channel")(
       "expand", cli::number(&command.expand, 1)->value_name("N"), "channels of the scan, times the width")(
-      "alphabet", po::value(&command.alphabet)->default_value(command.alphabet)->value_name("NAME|FILE"), "letters");
+      "alphabet",
+      po::value(&command.alphabet)
+          ->default_value(command.alphabet)
+          ->value_name("dnamamba|caduceus|hyenadna|plantcad|FILE"),
+      "letters");
   description.group("Training")
       .add_options()("steps", cli::number(&job.optimiser.steps, 1)->value_name("N"),
                      "optimiser steps, the length of the schedule")(

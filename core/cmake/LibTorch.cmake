@@ -46,4 +46,6 @@ target_link_options(dnamamba_torch INTERFACE ${OpenMP_CXX_FLAGS})
 target_link_options(dnamamba_torch INTERFACE -Wl,--allow-shlib-undefined)
 
 # An installed program finds our own libraries beside it, and LibTorch where it was found at build time.
+# As RPATH, not RUNPATH, which would not hold for the libraries of libraries, such as those that a release brings for htslib.
+target_link_options(dnamamba_torch INTERFACE -Wl,--disable-new-dtags)
 set(CMAKE_INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}" "${LIBTORCH_ROOT}/lib")

@@ -168,6 +168,12 @@ TEST(Help, TellsUsageOptionsWithDefaultsExamplesAndExitStatuses) {
   EXPECT_LT(help.find("Output:"), help.find("Computing:"));
 }
 
+TEST(Help, IsTheSameOnEveryMachine) {
+  Options options;
+  options.threads = 0;  // all that there are
+  EXPECT_THAT(describe(options).help(), HasSubstr("processor threads; -@ is the same [all]"));
+}
+
 TEST(Help, FitsEightyColumns) {
   Options options;
   std::istringstream lines(describe(options).help());

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "tests/support/run_program.h"
@@ -28,6 +30,31 @@ TEST(Program, SaysItsVersionAndNothingElse) {
   EXPECT_EQ(result.status, 0);
   EXPECT_EQ(result.out, "dnamamba " DNAMAMBA_VERSION "\n");
   EXPECT_THAT(result.err, IsEmpty());
+}
+
+TEST(Program, SaysHowToCiteItAsCitationCffDoes) {
+  const ProgramResult result = dnamamba({"--citation"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_THAT(result.err, IsEmpty());
+  std::ifstream file(PROJECT_FOLDER "/CITATION.cff");
+  const std::string cff(std::istreambuf_iterator<char>(file), {});
+  EXPECT_THAT(result.out, AllOf(HasSubstr("@software{dnamamba,"), HasSubstr("version = {" DNAMAMBA_VERSION "}")));
+  EXPECT_THAT(cff, HasSubstr("\nversion: " DNAMAMBA_VERSION "\n"));
+  for (const char* part : {"Mamba: Linear-Time Sequence Modeling with Selective State Spaces", "arXiv:2312.00752",
+                           "10.48550/arXiv.2312.00752", "The dnamamba authors"}) {
+    EXPECT_THAT(result.out, HasSubstr(part));
+    EXPECT_THAT(cff, HasSubstr(part));
+  }
+}
+
+TEST(Program, PrintsCompletionsForShellsThatItKnowsOnly) {
+  EXPECT_THAT(dnamamba({"completion", "bash"}).out, HasSubstr("complete -F _dnamamba dnamamba"));
+  EXPECT_THAT(dnamamba({"completion", "zsh"}).out, StartsWith("#compdef dnamamba\n"));
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"completion"}, {"completion", "fish"}}) {
+    const ProgramResult result = dnamamba(arguments);
+    EXPECT_EQ(result.status, 2);
+    EXPECT_THAT(result.out, IsEmpty());
+  }
 }
 
 TEST(Program, ListsItsCommandsOnStdoutWhenAskedForHelp) {
