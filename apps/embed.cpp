@@ -37,6 +37,7 @@ struct EmbedCommand {
   std::int64_t layer = -1;
   bool layer_given = false;
   std::string invalid = "error";
+  std::string soft_mask = "keep";
   std::int64_t segment = 32'768;
   std::int64_t threads = 0;
   std::string device = "auto";
@@ -71,7 +72,9 @@ std::optional<EmbedCommand> parse_embed(const Arguments& arguments) {
           "strand", cli::choice(&command.strand, {"auto", "forward", "reverse", "both"}),
           "which strand is read; both: the mean of the two; auto: as the model was made for")(
           "invalid", cli::choice(&command.invalid, {"error", "n", "drop"}),
-          "what to do with letters that are no IUPAC code, gaps among them");
+          "what to do with letters that are no IUPAC code, gaps among them")(
+          "soft-mask", cli::choice(&command.soft_mask, {"keep", "n"}),
+          "lower case, as repeats are marked: keep reads it as upper case, n as N");
   auto& output = description.group("Output");
   cli::add_output(output, &command.output, &command.force,
                   ".npz, .npy (and .tsv beside it) or .tsv; - is TSV on standard output");
@@ -139,6 +142,7 @@ engine::EmbedOptions job_of(const EmbedCommand& command, const model::Model& mod
   job.layer = command.layer_given ? command.layer : model.alphabet->fields().default_layer;
   job.segment = command.segment;
   job.invalid = tokens::parse_invalid_policy(command.invalid);
+  job.soft_mask = tokens::parse_soft_mask_policy(command.soft_mask);
   const auto layers = static_cast<std::int64_t>(model.config.layers.size());
   cli::require(job.layer <= layers, base::concat("--layer ", job.layer, ": the model has ", layers, " layers"));
   return job;
@@ -159,6 +163,8 @@ std::string metadata_of(const EmbedCommand& command, const model::Model& model) 
                         {"context", command.context},
                         {"strand", command.strand},
                         {"layer", command.layer},
+                        {"invalid", command.invalid},
+                        {"soft_mask", command.soft_mask},
                         {"precision", command.precision},
                         {"coordinates", "0-based, end exclusive"}}
       .dump();

@@ -106,7 +106,8 @@ EmbedCounts embed(const EmbedOptions& options, const model::Model& model, output
   const tokens::Alphabet& alphabet = *model.alphabet;
   const model::Backbone backbone(model.config, model.parameters);
   const std::int64_t width = model.config.d_model;
-  RecordStream records(options.inputs, tokens::Tokenizer(alphabet, options.invalid), options.reading);
+  RecordStream records(options.inputs, tokens::Tokenizer(alphabet, options.invalid, options.soft_mask),
+                       options.reading);
   RowWriter rows(writer, options.plan.strand);
   SizeNotice notice(width);
   const std::int64_t strands = options.plan.strand == tokens::Strand::kBoth ? 2 : 1;

@@ -18,6 +18,7 @@ struct EmbedOptions {
   std::int64_t layer = -1;
   std::int64_t segment = 32'768;  ///< tokens computed at a time
   tokens::InvalidPolicy invalid = tokens::InvalidPolicy::kError;
+  tokens::SoftMaskPolicy soft_mask = tokens::SoftMaskPolicy::kKeep;
 };
 
 struct EmbedCounts {

@@ -33,6 +33,12 @@ void mark_lower_case(std::string_view bases, std::uint8_t* lower_case) {
   for (std::size_t i = 0; i < bases.size(); ++i) lower_case[i] = is_lower(bases[i]);
 }
 
+// Invalid letters stay what they are.
+void mask_lower_case(std::string_view bases, std::uint8_t ambiguous, std::uint8_t* ids) {
+  for (std::size_t i = 0; i < bases.size(); ++i)
+    ids[i] = is_lower(bases[i]) != 0 && ids[i] != Alphabet::kInvalid ? ambiguous : ids[i];
+}
+
 // Closes the gaps that invalid ids leave, from the first of them on; returns how many ids remain.
 std::size_t drop_invalid(std::span<std::uint8_t> ids, std::span<std::uint8_t> lower_case, std::size_t first) {
   std::size_t kept = first;
@@ -64,7 +70,14 @@ InvalidPolicy parse_invalid_policy(std::string_view text) {
   throw base::UsageError(concat("--invalid is error, n or drop, not '", text, "'"));
 }
 
-Tokenizer::Tokenizer(Alphabet alphabet, InvalidPolicy invalid) : alphabet_(std::move(alphabet)), invalid_(invalid) {}
+SoftMaskPolicy parse_soft_mask_policy(std::string_view text) {
+  if (text == "keep") return SoftMaskPolicy::kKeep;
+  if (text == "n" || text == "N") return SoftMaskPolicy::kAmbiguous;
+  throw base::UsageError(concat("--soft-mask is keep or n, not '", text, "'"));
+}
+
+Tokenizer::Tokenizer(Alphabet alphabet, InvalidPolicy invalid, SoftMaskPolicy soft_mask)
+    : alphabet_(std::move(alphabet)), invalid_(invalid), soft_mask_(soft_mask) {}
 
 void Tokenizer::refuse(char letter, const ChunkPlace& place, std::int64_t index) const {
   throw base::IoError(concat(place.file, place.file.empty() ? "" : ": ", "record ", place.record, ", position ",
@@ -80,6 +93,7 @@ TokenizedCounts Tokenizer::tokenize(std::string_view bases, const ChunkPlace& pl
   const auto total = static_cast<std::int64_t>(bases.size());
   if (total == 0) return {};
   look_up(bases, alphabet_.ids(), ids.data());
+  if (soft_mask_ == SoftMaskPolicy::kAmbiguous) mask_lower_case(bases, alphabet_.ambiguous(), ids.data());
   if (!lower_case.empty()) mark_lower_case(bases, lower_case.data());
 
   // Most chunks have no invalid letter, and memchr finds that out faster than the look-up itself takes.

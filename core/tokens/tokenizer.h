@@ -16,8 +16,16 @@ enum class InvalidPolicy {
   kDrop,       ///< as if it were not there (`--invalid drop`): later positions in the output move up
 };
 
+/// What lower case, the soft-mask of repeats, means.
+enum class SoftMaskPolicy {
+  kKeep,       ///< nothing: a is A
+  kAmbiguous,  ///< the letter is read as N
+};
+
 /// "error", "n" or "drop". @throws base::UsageError for anything else.
 InvalidPolicy parse_invalid_policy(std::string_view text);
+/// "keep" or "n". @throws base::UsageError for anything else.
+SoftMaskPolicy parse_soft_mask_policy(std::string_view text);
 
 /// Where a chunk came from, for messages.
 struct ChunkPlace {
@@ -34,7 +42,8 @@ struct TokenizedCounts {
 /// Stateless and cheap to copy; any number of threads may use one.
 class Tokenizer {
  public:
-  explicit Tokenizer(Alphabet alphabet, InvalidPolicy invalid = InvalidPolicy::kError);
+  explicit Tokenizer(Alphabet alphabet, InvalidPolicy invalid = InvalidPolicy::kError,
+                     SoftMaskPolicy soft_mask = SoftMaskPolicy::kKeep);
 
   /// Writes the ids of `bases` to the front of `ids`, which has room for all of them, and to the front of `lower_case`,
   /// unless that is empty, 1 where the letter was lower case (soft-masked) and 0 elsewhere.
@@ -55,6 +64,7 @@ class Tokenizer {
 
   Alphabet alphabet_;
   InvalidPolicy invalid_;
+  SoftMaskPolicy soft_mask_;
 };
 
 /// The other strand: out[i] = complement of ids[n − 1 − i]. Spans of one size that don't overlap.

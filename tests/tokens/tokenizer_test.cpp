@@ -45,6 +45,16 @@ TEST(Tokenizer, LowerCaseIsTheSameSequence) {
   EXPECT_EQ(ids_of(ours(), lower), ids_of(ours(), upper));
 }
 
+TEST(Tokenizer, ReadsSoftMaskedLettersAsNWhereAsked) {
+  const auto masking = [](InvalidPolicy invalid) {
+    return Tokenizer(Alphabet::built_in("dnamamba"), invalid, parse_soft_mask_policy("n"));
+  };
+  EXPECT_EQ(ids_of(masking(InvalidPolicy::kError), "ACgtnA"), ids_of(ours(), "ACNNNA"));
+  EXPECT_EQ(ids_of(masking(InvalidPolicy::kDrop), "aeC"), ids_of(ours(), "NC")) << "e is no base, masked or not";
+  EXPECT_THROW(ids_of(masking(InvalidPolicy::kError), "aeC"), base::IoError);
+  EXPECT_THROW(parse_soft_mask_policy("drop"), base::UsageError);
+}
+
 TEST(Tokenizer, SaysWhichLettersAreSoftMasked) {
   std::vector<std::uint8_t> ids, lower;
   ours().append("ACgtNn", {.file = {}, .record = "r", .offset = 0}, ids, &lower);
