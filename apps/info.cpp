@@ -50,9 +50,6 @@ struct BaseCounts {
   void add(const std::string& bases) {
     for (const char c : bases) ++letters[static_cast<unsigned char>(c)];
   }
-  void add(const BaseCounts& other) {
-    for (std::size_t i = 0; i < letters.size(); ++i) letters[i] += other.letters[i];
-  }
   [[nodiscard]] std::int64_t of(const std::string& set) const {
     std::int64_t sum = 0;
     for (const char c : set) sum += letters[static_cast<unsigned char>(c)];
@@ -88,20 +85,20 @@ void write_fasta(const std::string& path, const io::SequenceReaderOptions& readi
 void show_sequences(const std::string& path, const io::SequenceReaderOptions& reading, bool records) {
   io::SequenceReader reader(path, reading);
   BaseCounts all, record;
-  std::int64_t longest = 0, shortest = -1;
+  std::int64_t longest = 0, shortest = -1, bases = 0;
   Progress progress("info", "bases");
   if (records) std::cout << "#record\tlength\tgc\tn\tsoft_masked\n";
   while (const auto chunk = reader.next()) {
-    record.add(chunk->bases);
-    progress.update(all.total() + record.total());
+    (records ? record : all).add(chunk->bases);
+    bases += static_cast<std::int64_t>(chunk->bases.size());
+    progress.update(bases);
     if (!chunk->ends_record) continue;
     const std::int64_t length = chunk->offset + static_cast<std::int64_t>(chunk->bases.size());
     longest = std::max(longest, length);
     shortest = shortest < 0 ? length : std::min(shortest, length);
-    if (records)
-      std::cout << chunk->name << "\t" << length << "\t" << std::fixed << std::setprecision(2) << record.gc() << "\t"
-                << record.of("Nn") << "\t" << record.masked() << "\n";
-    all.add(record);
+    if (!records) continue;
+    std::cout << chunk->name << "\t" << length << "\t" << std::fixed << std::setprecision(2) << record.gc() << "\t"
+              << record.of("Nn") << "\t" << record.masked() << "\n";
     record = {};
   }
   if (records) return;

@@ -193,11 +193,11 @@ void AlignmentSource::take_bases() {
   const std::uint8_t* codes = bam_get_seq(alignment_.get());
   const auto length = static_cast<std::size_t>(alignment_->core.l_qseq);
   bases_.resize(length);
-  if (!bam_is_rev(alignment_.get())) {
-    for (std::size_t i = 0; i < length; ++i) bases_[i] = kForward[codes[i / 2]][i % 2];
-  } else {
-    for (std::size_t i = 0; i < length; ++i) bases_[length - 1 - i] = kComplement[codes[i / 2]][i % 2];
-  }
+  const bool reverse = bam_is_rev(alignment_.get());
+  const LetterPairs& pairs = reverse ? kComplement : kForward;
+  for (std::size_t i = 0; i + 1 < length; i += 2) std::memcpy(&bases_[i], pairs[codes[i / 2]].data(), 2);
+  if (length % 2 == 1) bases_.back() = pairs[codes[length / 2]][0];
+  if (reverse) std::reverse(bases_.begin(), bases_.end());
 }
 
 std::optional<SequenceChunk> AlignmentSource::next() {
