@@ -32,10 +32,10 @@
 
 namespace dnamamba::outputs {
 
-enum class EmbeddingFormat { kAuto, kNpz, kNpy, kTsv };
+enum class EmbeddingFormat { kAuto, kNpz, kNpy, kSafetensors, kTsv, kTsvGz };
 enum class EmbeddingType { kFloat32, kFloat16 };
 
-/// "auto", "npz", "npy", "tsv". @throws base::UsageError naming the known ones.
+/// "auto" or a suffix without its first dot: "npz", "tsv.gz" … @throws base::UsageError naming the known ones.
 EmbeddingFormat parse_embedding_format(std::string_view text);
 /// "float32", "float16". @throws base::UsageError naming the known ones.
 EmbeddingType parse_embedding_type(std::string_view text);
