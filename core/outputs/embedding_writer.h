@@ -32,7 +32,7 @@
 
 namespace dnamamba::outputs {
 
-enum class EmbeddingFormat { kAuto, kNpz, kNpy, kSafetensors, kTsv, kTsvGz };
+enum class EmbeddingFormat { kAuto, kNpz, kNpy, kSafetensors, kH5ad, kTsv, kTsvGz };
 enum class EmbeddingType { kFloat32, kFloat16 };
 
 /// "auto" or a suffix without its first dot: "npz", "tsv.gz" … @throws base::UsageError naming the known ones.

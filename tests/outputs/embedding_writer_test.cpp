@@ -35,7 +35,8 @@ using test::TempDir;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-constexpr const char* kNames[] = {"a.npz", "b.npy", "c.tsv", "d.tsv.gz", "e.safetensors"};  // one of each format
+constexpr const char* kNames[] = {"a.npz",    "b.npy",         "c.tsv",
+                                  "d.tsv.gz", "e.safetensors", "f.h5ad"};  // one of each format
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 EmbeddingWriterOptions options_of(std::int64_t width, EmbeddingType type = EmbeddingType::kFloat32) {
@@ -231,6 +232,104 @@ assert empty["embeddings"].shape == (0, 4) and empty["record_name_offsets"].toli
 )",
                                        {folder.path().string()});
   EXPECT_EQ(result.status, 0) << result.output;
+}
+
+// What a reader of .h5ad could stumble over: rows beyond a chunk, names that repeat, are long or are no UTF-8.
+void write_awkward_sample(const std::string& path) {
+  const auto writer = open_embedding_writer(path, EmbeddingFormat::kAuto, options_of(5));
+  for (const std::string& name : {std::string("read"), std::string(10'000, 'x'), std::string("read"),
+                                  std::string("read#2"), std::string("\xe9t\xe9"), std::string()})
+    writer->add_record(name, 7);
+  for (int i = 0; i < 5000; ++i) {
+    const std::vector<float> values(5, static_cast<float>(i));
+    writer->write({i % 6, i, i + 7, '-', values});
+  }
+  writer->close();
+}
+
+TEST(EmbeddingWriter, AnndataReadsAllOfIt) {
+  DNAMAMBA_REQUIRE_PYTHON("anndata, h5py");
+  const TempDir folder;
+  write_sample(folder.file("a.h5ad"));
+  EXPECT_EQ(write_sample(folder.file("h.h5ad"), EmbeddingType::kFloat16), 2);
+  write_sample(folder.file("a.npz"));
+  write_awkward_sample(folder.file("awkward.h5ad"));
+  open_embedding_writer(folder.file("empty.h5ad"), EmbeddingFormat::kAuto, options_of(4))->close();
+  const auto result = test::run_python(R"(
+import json, sys, warnings, anndata, numpy as np
+warnings.simplefilter("error")
+folder = sys.argv[1]
+z = np.load(folder + "/a.npz")
+
+def check_sample(a):
+    assert a.shape == (3, 3) and np.array_equal(a.X, z["embeddings"].astype(a.X.dtype), equal_nan=True)
+    assert a.obs["record"].tolist() == ["chr1", "chr1", "plasmid"]
+    assert a.obs["record"].cat.categories.tolist() == ["chr1", "empty", "plasmid"]
+    assert a.obs["record"].cat.codes.tolist() == z["record"].tolist()
+    for name in "start", "end":
+        assert a.obs[name].dtype == np.int64 and a.obs[name].tolist() == z[name].tolist()
+    assert a.obs["strand"].tolist() == ["+", "-", "."] and not a.obs["strand"].cat.ordered
+    assert a.obs_names.tolist() == ["0", "1", "2"] and a.var_names.tolist() == ["e0", "e1", "e2"]
+    assert json.loads(a.uns["metadata"]) == {"model": "small"}
+    records = a.uns["records"]
+    assert records.index.tolist() == ["chr1", "empty", "plasmid"]
+    assert records["length"].tolist() == z["record_lengths"].tolist()
+
+a = anndata.read_h5ad(folder + "/a.h5ad")
+assert a.X.dtype == np.float32
+check_sample(a)
+check_sample(anndata.read_h5ad(folder + "/a.h5ad", backed="r").to_memory())
+a.write_h5ad(folder + "/again.h5ad")
+check_sample(anndata.read_h5ad(folder + "/again.h5ad"))
+with np.errstate(over="ignore"):
+    half = anndata.read_h5ad(folder + "/h.h5ad")
+    assert half.X.dtype == np.float16
+    check_sample(half)
+
+a = anndata.read_h5ad(folder + "/awkward.h5ad")
+names = ["read", "x" * 10000, "read#2", "read#2#3", "\ufffdt\ufffd", ""]
+assert a.obs["record"].cat.categories.tolist() == names, a.obs["record"].cat.categories
+assert a.obs["record"].cat.codes.tolist() == [i % 6 for i in range(5000)]
+assert a.uns["records"].index.tolist() == ["read", names[1], "read", "read#2", "\ufffdt\ufffd", ""]
+assert np.array_equal(a.X, np.repeat(np.arange(5000, dtype=np.float32), 5).reshape(5000, 5))
+assert np.array_equal(a.obs["end"], np.arange(7, 5007)) and set(a.obs["strand"]) == {"-"}
+assert a.obs_names.tolist() == [str(i) for i in range(5000)]
+
+a = anndata.read_h5ad(folder + "/empty.h5ad")
+assert a.shape == (0, 4) and len(a.uns["records"]) == 0 and a.obs["record"].tolist() == []
+)",
+                                       {folder.path().string()});
+  EXPECT_EQ(result.status, 0) << result.output;
+}
+
+TEST(EmbeddingWriter, TheSameRowsGiveTheSameBytes) {
+  const TempDir folder;
+  for (const std::string name : kNames) {
+    write_sample(folder.file("1" + name));
+    write_sample(folder.file("2" + name));
+    EXPECT_EQ(content_of(folder.file("1" + name)), content_of(folder.file("2" + name))) << name;
+  }
+}
+
+TEST(EmbeddingWriter, H5adNeedsAFile) {
+  EXPECT_THAT(error_text<IoError>([] { open_embedding_writer("/dev/null", EmbeddingFormat::kH5ad, options_of(1)); }),
+              AllOf(HasSubstr("/dev/null"), HasSubstr("needs a file")));
+}
+
+// HDF5 writes its own tables when it likes, at the latest when the file is closed.
+TEST(EmbeddingWriter, ADiskThatIsFullAtAnyByteIsAnErrorOfH5adAndLeavesNothing) {
+  const TempDir folder;
+  write_awkward_sample(folder.file("whole.h5ad"));
+  const auto size = static_cast<std::int64_t>(fs::file_size(folder.file("whole.h5ad")));
+  const std::string path = folder.file("a.h5ad");
+  for (std::int64_t bytes = 0; bytes < size; bytes += size / 97) {
+    const test::FileSizeLimit limit(static_cast<rlim_t>(bytes));
+    EXPECT_THAT(error_text<IoError>([&] { write_awkward_sample(path); }), AllOf(HasSubstr(path), HasSubstr("ulimit")))
+        << bytes;
+    EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 1) << bytes;
+  }
+  write_awkward_sample(path);
+  EXPECT_EQ(content_of(path), content_of(folder.file("whole.h5ad")));
 }
 
 TEST(EmbeddingWriter, Float16CountsWhatBecameInfinite) {
