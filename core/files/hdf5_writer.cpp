@@ -20,6 +20,11 @@ constexpr std::int64_t kChunkBytes = std::int64_t{1} << 15;
 constexpr std::int64_t kChunkStrings = 1024;
 constexpr std::size_t kMostWaiting = std::size_t{1} << 20;  // bytes of strings
 
+// Errors go into ours and not to standard error. Debian's library keeps this for each thread.
+void silence_this_thread() {
+  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+}
+
 // What the library found wrong first: the innermost of its messages.
 std::string innermost_message() {
   std::string message;
@@ -98,6 +103,7 @@ std::vector<hsize_t> extents(std::int64_t rows, std::span<const std::int64_t> ro
 
 Hdf5Handle create_dataset(hid_t file, const std::string& path, hid_t type, std::span<const std::int64_t> row_shape,
                           std::int64_t chunk_rows, const std::string& name) {
+  silence_this_thread();
   const auto none = extents(0, row_shape);
   auto most = none;
   most[0] = H5S_UNLIMITED;
@@ -113,7 +119,7 @@ Hdf5Handle create_dataset(hid_t file, const std::string& path, hid_t type, std::
 
 Hdf5Handle create_file(const std::filesystem::path& path, const std::string& name) {
   H5dont_atexit();  // a file given up after a full disk would be written to again
-  checked(H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr), name);  // not to standard error
+  silence_this_thread();
   const Hdf5Handle access(checked(H5Pcreate(H5P_FILE_ACCESS), name), H5Pclose);
   checked(H5Pset_fclose_degree(access.id(), H5F_CLOSE_STRONG), name);
   // Nobody else knows the temporary name, and some network file systems refuse locks.
@@ -123,15 +129,23 @@ Hdf5Handle create_file(const std::filesystem::path& path, const std::string& nam
 
 }  // namespace
 
+int Hdf5Handle::release() noexcept {
+  if (id_ < 0) return 0;
+  silence_this_thread();
+  return close_(std::exchange(id_, -1));
+}
+
 Hdf5Writer::Hdf5Writer(const std::filesystem::path& path, bool force)
     : name_(path.string()), file_(path, force), handle_(create_file(file_.path_to_fill(), name_)) {}
 
 void Hdf5Writer::make_group(const std::string& path) {
+  silence_this_thread();
   const Hdf5Handle group(checked(H5Gcreate2(handle_.id(), path.c_str(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), name_),
                          H5Gclose);
 }
 
 void Hdf5Writer::write_text(const std::string& path, const std::string& text) {
+  silence_this_thread();
   const Hdf5Handle type = text_type(name_);
   const Hdf5Handle space = scalar_space(name_);
   const Hdf5Handle properties(checked(H5Pcreate(H5P_DATASET_CREATE), name_), H5Pclose);
@@ -168,6 +182,7 @@ void Hdf5Writer::set_attribute(const std::string& object, const std::string& nam
 
 void Hdf5Writer::write_attribute(const std::string& object, const std::string& name, const Hdf5Handle& type,
                                  const Hdf5Handle& space, const void* value) {
+  silence_this_thread();
   const Hdf5Handle attribute(checked(H5Acreate_by_name(handle_.id(), object.c_str(), name.c_str(), type.id(),
                                                        space.id(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
                                      name_),
@@ -178,6 +193,7 @@ void Hdf5Writer::write_attribute(const std::string& object, const std::string& n
 }
 
 void Hdf5Writer::commit() {
+  silence_this_thread();
   checked(H5Fflush(handle_.id(), H5F_SCOPE_GLOBAL), name_);
   checked(handle_.release(), name_);
   file_.commit();
@@ -193,6 +209,7 @@ Hdf5Dataset::Hdf5Dataset(Hdf5Writer& file, const std::string& path, Hdf5Handle t
 
 void Hdf5Dataset::write_rows(const void* elements, std::int64_t rows) {
   if (rows == 0) return;
+  silence_this_thread();
   const auto all = extents(rows_ + rows, row_shape_);
   const auto added = extents(rows, row_shape_);
   std::vector<hsize_t> offset(all.size(), 0);

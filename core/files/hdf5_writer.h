@@ -35,7 +35,7 @@ class Hdf5Handle {
   /// Closes, ignoring errors.
   void reset() noexcept { release(); }
   /// Closes; negative if that failed.
-  int release() noexcept { return id_ < 0 ? 0 : close_(std::exchange(id_, -1)); }
+  int release() noexcept;
 
  private:
   std::int64_t id_ = -1;

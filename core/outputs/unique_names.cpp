@@ -13,11 +13,8 @@ namespace {
 
 using Hash = std::uint64_t;
 
-// Hashes compared at a time: 32 MB. Records of equal names are always in the same share of them.
-constexpr std::int64_t kAtOnce = std::int64_t{1} << 21;
-
-// The hashes of one share, with the records they are of, equal ones next to one another and in the order of the
-// records.
+// The hashes of one share, with the records they are of; equal ones are in the same share and next to one another, in
+// the order of the records.
 std::vector<std::pair<Hash, std::int64_t>> sorted_share(const files::Spool& hashes, Hash share, Hash shares) {
   std::vector<std::pair<Hash, std::int64_t>> sorted;
   std::int64_t record = 0;
@@ -36,10 +33,11 @@ std::vector<std::pair<Hash, std::int64_t>> sorted_share(const files::Spool& hash
 
 std::string utf8_of(const std::string& name) {
   using nlohmann::json;
+  if (std::all_of(name.begin(), name.end(), [](unsigned char c) { return c < 0x80; })) return name;
   return json::parse(json(name).dump(-1, ' ', false, json::error_handler_t::replace)).get<std::string>();
 }
 
-UniqueNames::UniqueNames(const RecordTable& table) : table_(table) {
+UniqueNames::UniqueNames(const RecordTable& table, std::int64_t at_once) : table_(table), at_once_(at_once) {
   constexpr std::byte kNone[1] = {};
   for (std::int64_t i = 0; i < table.count(); ++i) marks_.append(kNone);
   while (mark_repeated()) {
@@ -66,7 +64,7 @@ files::Spool UniqueNames::hashes() const {
 // Names whose hashes alone are equal get a mark too: it does no harm.
 bool UniqueNames::mark_repeated() {
   const files::Spool all = hashes();
-  const auto shares = static_cast<Hash>(table_.count() / kAtOnce + 1);
+  const auto shares = static_cast<Hash>(table_.count() / at_once_ + 1);
   bool any = false;
   for (Hash share = 0; share < shares; ++share) {
     const auto sorted = sorted_share(all, share, shares);

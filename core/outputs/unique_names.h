@@ -8,14 +8,15 @@
 
 namespace dnamamba::outputs {
 
-/// `name` with U+FFFD in the place of what is not UTF-8.
+/// The name with U+FFFD in the place of what is not UTF-8.
 std::string utf8_of(const std::string& name);
 
 /// The names of a table that no longer changes, in constant memory. A name that an earlier record has is followed by
 /// "#" and the record's index.
 class UniqueNames {
  public:
-  explicit UniqueNames(const RecordTable& table);
+  /// `at_once`: hashes that are compared at a time, each in 16 bytes.
+  explicit UniqueNames(const RecordTable& table, std::int64_t at_once = std::int64_t{1} << 21);
   std::string name(std::int64_t record) const;
 
  private:
@@ -24,6 +25,7 @@ class UniqueNames {
   files::Spool hashes() const;
 
   const RecordTable& table_;
+  std::int64_t at_once_;
   files::Spool marks_;  // uint8 [records]: how often "#INDEX" follows
 };
 
