@@ -24,6 +24,12 @@
 #include "tests/support/temp_dir.h"
 #include "tests/support/throws.h"
 
+// Freed memory that the sanitizer keeps from being used again would look like memory that grows with the rows.
+extern "C" const char* __asan_default_options();
+extern "C" const char* __asan_default_options() {
+  return "quarantine_size_mb=4";
+}
+
 // HDF5 keeps the memory of a file that it could not write to the end.
 extern "C" const char* __lsan_default_suppressions();
 extern "C" const char* __lsan_default_suppressions() {
