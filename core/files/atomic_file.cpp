@@ -135,6 +135,11 @@ void AtomicFile::write_or_give_up(Write&& write) {
   }
 }
 
+const fs::path& AtomicFile::path_to_fill() const {
+  if (in_place_) throw IoError(concat(name_, ": is a pipe or a device; this format needs a file"));
+  return temporary_;
+}
+
 void AtomicFile::append(std::span<const std::byte> bytes) {
   if (buffer_.size() + bytes.size() > kBufferBytes) flush();
   if (bytes.size() >= kBufferBytes) {

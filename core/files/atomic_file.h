@@ -30,6 +30,10 @@ class AtomicFile {
   void append(std::span<const std::byte> bytes);
   void append(std::string_view text) { append(std::as_bytes(std::span(text))); }
 
+  /// The temporary file, for a library that opens files by name and writes all of it before commit(); nothing is
+  /// appended then. @throws IoError if the target is a pipe or a device.
+  const std::filesystem::path& path_to_fill() const;
+
   /// Overwrites bytes that were appended before. @throws IoError.
   void write_at(std::int64_t offset, std::span<const std::byte> bytes);
 

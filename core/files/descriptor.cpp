@@ -19,14 +19,15 @@ using base::IoError;
 // Linux moves at most 0x7ffff000 bytes a call.
 constexpr std::size_t kLargestCall = std::size_t{1} << 30;
 
-[[noreturn]] void throw_write_error(const std::string& name, int error_number) {
+}  // namespace
+
+void throw_write_error(const std::string& name, int error_number) {
   const char* remedy = "";
   if (error_number == ENOSPC || error_number == EDQUOT) remedy = "; free some space or write to another disk";
+  if (error_number == EFBIG) remedy = "; files may not grow that large here (ulimit -f): write to another disk";
   if (error_number == EPIPE) remedy = "; the reader of the pipe went away";
   throw IoError(concat(name, ": can't write: ", errno_text(error_number), remedy));
 }
-
-}  // namespace
 
 void Descriptor::reset() noexcept {
   if (number_ >= 0) ::close(number_);

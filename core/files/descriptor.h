@@ -41,6 +41,9 @@ Descriptor open_to_read(const std::filesystem::path& path);
 /// Bytes of an open regular file. @throws IoError naming `name`.
 std::int64_t size_of(const Descriptor& file, const std::string& name);
 
+/// What a failed write of `name` ends with: an IoError with the reason and, where one is known, the remedy.
+[[noreturn]] void throw_write_error(const std::string& name, int error_number);
+
 /// Writes all of `bytes` at the descriptor's position. @throws IoError naming `name`, e.g. on a full disk or a closed
 /// pipe.
 void write_all(const Descriptor& file, std::span<const std::byte> bytes, const std::string& name);

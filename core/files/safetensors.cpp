@@ -151,6 +151,22 @@ SafetensorsHeader read_header(const Descriptor& descriptor, const std::string& f
   return header;
 }
 
+// What stands before the tensors. Spaces fill it up to `least_size`, and further until the tensors are aligned.
+std::string header_bytes(const json& header, const std::string& file, std::size_t least_size = 0) {
+  std::string text;
+  try {
+    text = header.dump();
+  } catch (const json::exception&) {
+    throw IoError(concat(file, ": a tensor's name or the metadata is not UTF-8"));
+  }
+  if (text.size() + kLengthBytes < least_size) text.append(least_size - kLengthBytes - text.size(), ' ');
+  text.append((8 - text.size() % 8) % 8, ' ');
+  const std::uint64_t length = text.size();
+  if (length > static_cast<std::uint64_t>(kLargestHeader))
+    throw IoError(concat(file, ": a header of ", length, " bytes is more than the format allows"));
+  return std::string(reinterpret_cast<const char*>(&length), kLengthBytes) + text;
+}
+
 }  // namespace
 
 SafetensorsHeader read_safetensors_header(const std::filesystem::path& path) {
@@ -190,22 +206,59 @@ void write_safetensors(const std::filesystem::path& path, const TensorMap& tenso
                     {"data_offsets", {position, position + tensor.size}}};
     position += tensor.size;
   }
-  std::string text;
-  try {
-    text = header.dump();
-  } catch (const json::exception&) {
-    throw IoError(concat(path.string(), ": a tensor's name or the metadata is not UTF-8"));
-  }
-  text.append((8 - text.size() % 8) % 8, ' ');
-  const std::uint64_t length = text.size();
-  if (length > static_cast<std::uint64_t>(kLargestHeader))
-    throw IoError(concat(path.string(), ": a header of ", length, " bytes is more than the format allows"));
-
   AtomicFile file(path, force);
-  file.append(std::as_bytes(std::span(&length, 1)));
-  file.append(text);
+  file.append(header_bytes(header, path.string()));
   for (const auto* item : order) file.append(item->second.bytes());
   file.commit();
+}
+
+SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, bool force, std::vector<Part> parts,
+                                     Metadata metadata)
+    : file_(path, force), parts_(std::move(parts)), metadata_(std::move(metadata)) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+  const std::vector<Place> longest(parts_.size(), {.rows = kMost, .begin = kMost, .end = kMost});
+  const std::string room = header(longest, 0);
+  header_size_ = room.size();
+  file_.append(room);
+}
+
+void SafetensorsWriter::append(std::span<const std::byte> bytes) {
+  if (places_.size() == parts_.size()) throw base::Error("safetensors: bytes after the last tensor");
+  file_.append(bytes);
+}
+
+void SafetensorsWriter::next_part() {
+  places_.push_back(place_of_open_part());
+}
+
+void SafetensorsWriter::commit() {
+  while (places_.size() < parts_.size()) next_part();
+  const std::string head = header(places_, header_size_);
+  file_.write_at(0, std::as_bytes(std::span(head)));
+  file_.commit();
+}
+
+SafetensorsWriter::Place SafetensorsWriter::place_of_open_part() const {
+  const Part& part = parts_.at(places_.size());
+  Place place{.begin = places_.empty() ? 0 : places_.back().end, .end = size()};
+  const auto row_bytes = byte_count(part.type, part.row_shape);
+  if (!row_bytes || *row_bytes == 0 || (place.end - place.begin) % *row_bytes != 0)
+    throw base::Error(concat("tensor '", part.name, "': ", place.end - place.begin, " bytes are not whole rows of ",
+                             text_of_shape(part.row_shape)));
+  place.rows = (place.end - place.begin) / *row_bytes;
+  return place;
+}
+
+std::string SafetensorsWriter::header(std::span<const Place> places, std::size_t least_size) const {
+  json header = json::object();
+  if (!metadata_.empty()) header["__metadata__"] = metadata_;
+  for (std::size_t i = 0; i < parts_.size(); ++i) {
+    std::vector<std::int64_t> shape = {places[i].rows};
+    shape.insert(shape.end(), parts_[i].row_shape.begin(), parts_[i].row_shape.end());
+    header[parts_[i].name] = {
+        {"dtype", dtype_of(parts_[i].type)}, {"shape", shape}, {"data_offsets", {places[i].begin, places[i].end}}};
+  }
+  return header_bytes(header, file_.target().string(), least_size);
 }
 
 }  // namespace dnamamba::files

@@ -77,6 +77,16 @@ void Spool::read_at(std::int64_t offset, std::span<std::byte> bytes) const {
   if (!rest.empty()) std::copy_n(tail_.begin() + first, rest.size(), rest.begin());
 }
 
+void Spool::read_all(const std::function<void(std::span<const std::byte>)>& take) const {
+  constexpr std::int64_t kPiece = std::int64_t{1} << 20;
+  std::vector<std::byte> piece(static_cast<std::size_t>(std::min(kPiece, size())));
+  for (std::int64_t offset = 0; offset < size(); offset += kPiece) {
+    const auto bytes = std::span(piece).first(static_cast<std::size_t>(std::min(kPiece, size() - offset)));
+    read_at(offset, bytes);
+    take(bytes);
+  }
+}
+
 void Spool::check_range(std::int64_t offset, std::size_t bytes) const {
   if (offset < 0 || offset > size() || bytes > static_cast<std::size_t>(size() - offset))
     throw base::Error(concat("spool: ", bytes, " bytes at offset ", offset, " of ", size()));

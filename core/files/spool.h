@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -27,6 +28,9 @@ class Spool {
 
   /// Fills `bytes` from `offset`. @throws IoError; base::Error outside of [0, size()).
   void read_at(std::int64_t offset, std::span<std::byte> bytes) const;
+
+  /// Gives all of it to `take`, in order and in pieces of at most 1 MiB. @throws IoError.
+  void read_all(const std::function<void(std::span<const std::byte>)>& take) const;
 
   std::int64_t size() const { return in_file_ + static_cast<std::int64_t>(tail_.size()); }
   bool is_in_memory() const { return !file_.is_open(); }

@@ -1,6 +1,8 @@
 #include "core/outputs/embedding_writer.h"
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <utility>
 
 #include "core/base/error.h"
@@ -14,25 +16,47 @@ using base::concat;
 using base::Error;
 using base::UsageError;
 
+struct Format {
+  std::string_view word;  // for --format; a dot before it makes the suffix
+  EmbeddingFormat format;
+  std::unique_ptr<EmbeddingWriter> (*open)(const std::filesystem::path& path, EmbeddingWriterOptions options);
+  bool streams = false;  // is written front to back, as standard output must be
+};
+
+constexpr Format kFormats[] = {
+    {.word = "npz", .format = EmbeddingFormat::kNpz, .open = open_npz_embeddings},
+    {.word = "npy", .format = EmbeddingFormat::kNpy, .open = open_npy_embeddings},
+    {.word = "safetensors", .format = EmbeddingFormat::kSafetensors, .open = open_safetensors_embeddings},
+    {.word = "h5ad", .format = EmbeddingFormat::kH5ad, .open = open_h5ad_embeddings},
+    {.word = "tsv", .format = EmbeddingFormat::kTsv, .open = open_tsv_embeddings, .streams = true},
+    {.word = "tsv.gz", .format = EmbeddingFormat::kTsvGz, .open = open_tsv_gz_embeddings, .streams = true},
+};
+
+// "npz, npy or tsv", each with `before` in front.
+std::string listed_words(std::string_view before) {
+  std::string list;
+  for (const Format& known : kFormats)
+    list += concat(&known == kFormats ? "" : &known == std::end(kFormats) - 1 ? " or " : ", ", before, known.word);
+  return list;
+}
+
 EmbeddingFormat format_of(const std::filesystem::path& path) {
   if (path == "-") return EmbeddingFormat::kTsv;
-  const std::string suffix = path.extension().string();
-  if (suffix == ".npz") return EmbeddingFormat::kNpz;
-  if (suffix == ".npy") return EmbeddingFormat::kNpy;
-  if (suffix == ".tsv") return EmbeddingFormat::kTsv;
-  throw UsageError(concat(path.string(), ": suffix '", suffix,
-                          "' names no format for embeddings; use .npz, .npy or .tsv, ",
-                          "or say --format npz, npy or tsv"));
+  const std::string name = path.filename().string();
+  for (const Format& known : kFormats)
+    if (name.ends_with(concat(".", known.word))) return known.format;
+  throw UsageError(concat(path.string(), ": suffix '", path.extension().string(),
+                          "' names no format for embeddings; use ", listed_words("."), ", or say --format ",
+                          listed_words("")));
 }
 
 }  // namespace
 
 EmbeddingFormat parse_embedding_format(std::string_view text) {
   if (text == "auto") return EmbeddingFormat::kAuto;
-  if (text == "npz") return EmbeddingFormat::kNpz;
-  if (text == "npy") return EmbeddingFormat::kNpy;
-  if (text == "tsv") return EmbeddingFormat::kTsv;
-  throw UsageError(concat("format '", text, "' is unknown; use auto, npz, npy or tsv"));
+  for (const Format& known : kFormats)
+    if (text == known.word) return known.format;
+  throw UsageError(concat("format '", text, "' is unknown; use auto, ", listed_words("")));
 }
 
 EmbeddingType parse_embedding_type(std::string_view text) {
@@ -101,18 +125,12 @@ std::span<const std::byte> EmbeddingWriter::encode(std::span<const float> values
 std::unique_ptr<EmbeddingWriter> open_embedding_writer(const std::filesystem::path& path, EmbeddingFormat format,
                                                        EmbeddingWriterOptions options) {
   if (format == EmbeddingFormat::kAuto) format = format_of(path);
-  if (path == "-" && format != EmbeddingFormat::kTsv)
-    throw UsageError("standard output takes embeddings as tsv only; name a file for npz and npy");
-  switch (format) {
-    case EmbeddingFormat::kNpy:
-      return open_npy_embeddings(path, std::move(options));
-    case EmbeddingFormat::kTsv:
-      return open_tsv_embeddings(path, std::move(options));
-    case EmbeddingFormat::kNpz:
-    case EmbeddingFormat::kAuto:
-      break;
-  }
-  return open_npz_embeddings(path, std::move(options));
+  const auto* known =
+      std::find_if(std::begin(kFormats), std::end(kFormats), [&](const Format& one) { return one.format == format; });
+  if (known == std::end(kFormats)) throw Error("embeddings in an unknown format");
+  if (path == "-" && !known->streams)
+    throw UsageError(concat("standard output takes embeddings as tsv or tsv.gz only; name a file for ", known->word));
+  return known->open(path, std::move(options));
 }
 
 }  // namespace dnamamba::outputs

@@ -10,7 +10,10 @@
 //           record_lengths      int64 [records]     bases
 //           metadata            uint8 [bytes]       JSON: the model, options and version
 //   .npy  the array alone, and beside it NAME.tsv with a line for each row: record name, start, end, strand
+//   .safetensors  the arrays of .npz as tensors (strand as uint8), the metadata as "metadata" in __metadata__
+//   .h5ad AnnData: embeddings as X, a line of obs for each row, record names and lengths and the metadata in uns
 //   .tsv  a line for each row: record name, start, end, strand, the values; also on standard output ("-")
+//   .tsv.gz  the same in BGZF, which is gzip
 //
 // Names and metadata of an .npz in Python:
 //
@@ -32,10 +35,10 @@
 
 namespace dnamamba::outputs {
 
-enum class EmbeddingFormat { kAuto, kNpz, kNpy, kTsv };
+enum class EmbeddingFormat { kAuto, kNpz, kNpy, kSafetensors, kH5ad, kTsv, kTsvGz };
 enum class EmbeddingType { kFloat32, kFloat16 };
 
-/// "auto", "npz", "npy", "tsv". @throws base::UsageError naming the known ones.
+/// "auto" or a suffix without its first dot: "npz", "tsv.gz" … @throws base::UsageError naming the known ones.
 EmbeddingFormat parse_embedding_format(std::string_view text);
 /// "float32", "float16". @throws base::UsageError naming the known ones.
 EmbeddingType parse_embedding_type(std::string_view text);
@@ -44,7 +47,7 @@ struct EmbeddingWriterOptions {
   std::int64_t width = 0;  ///< Values in a row, at least 1.
   EmbeddingType type = EmbeddingType::kFloat32;
   bool force = false;           ///< Replace existing files.
-  std::string metadata = "{}";  ///< JSON; kept in .npz only.
+  std::string metadata = "{}";  ///< JSON, UTF-8; in .npy and .tsv there is no place for it.
 };
 
 struct EmbeddingRow {

@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <utility>
 
 #include "core/files/npz.h"
@@ -41,14 +40,8 @@ class NpzEmbeddings : public EmbeddingWriter {
   }
 
   void write_column(const char* name, const char* descr, const files::Spool& spool) {
-    constexpr std::int64_t kPiece = std::int64_t{1} << 20;
-    std::vector<std::byte> piece(kPiece);
     npz_.begin_array(name, descr, {});
-    for (std::int64_t offset = 0; offset < spool.size(); offset += kPiece) {
-      const auto bytes = std::span(piece).first(static_cast<std::size_t>(std::min(kPiece, spool.size() - offset)));
-      spool.read_at(offset, bytes);
-      npz_.append(bytes);
-    }
+    spool.read_all([&](std::span<const std::byte> piece) { npz_.append(piece); });
     npz_.end_array();
   }
 

@@ -85,7 +85,8 @@ TEST_F(EmbedCommand, AFailureInTheMiddleLeavesNothingBehind) {
   const std::string bad = folder_.write("bad.fa", random_fasta("a", 50'000) + ">b\nAC!\n");
   const auto files = [&] { return std::distance(fs::directory_iterator(folder_.path()), fs::directory_iterator()); };
   const auto before = files();
-  for (const char* name : {"x.npz", "x.npy", "x.tsv"}) EXPECT_EQ(embed({bad, "-o", folder_.file(name)}).status, 1);
+  for (const char* name : {"x.npz", "x.npy", "x.tsv", "x.tsv.gz", "x.safetensors", "x.h5ad"})
+    EXPECT_EQ(embed({bad, "-o", folder_.file(name)}).status, 1);
   EXPECT_EQ(files(), before);
 }
 
@@ -179,10 +180,11 @@ TEST_F(EmbedCommand, AnOptionsFileGivesWhatTheCommandLineDoesNot) {
   EXPECT_THAT(embed({good_, "--config", config, "-w", "8"}).out, HasSubstr("\na\t0\t8\t+\t"));
 }
 
-TEST_F(EmbedCommand, NumPyReadsTheSameRowsFromEveryFormat) {
-  DNAMAMBA_REQUIRE_PYTHON("numpy");
+TEST_F(EmbedCommand, PythonReadsTheSameRowsFromEveryFormat) {
+  DNAMAMBA_REQUIRE_PYTHON("numpy, safetensors, anndata");
   const std::string sequences = folder_.write("s.fa", random_fasta("chr one", 12'345) + ">n\nNNN\n>\xc3\xa9\nACGTT\n");
-  for (const char* name : {"rows.npz", "rows.npy", "rows.tsv", "short.npz"}) {
+  for (const char* name : {"rows.npz", "rows.npy", "rows.tsv", "rows.tsv.gz", "rows.safetensors", "rows.h5ad",
+                           "short.npz", "short.h5ad"}) {
     const ProgramResult result =
         embed({sequences, "-o", folder_.file(name), "--dtype", name[0] == 's' ? "float16" : "float32"});
     // rows.npy would write its table over rows.tsv.
@@ -190,8 +192,10 @@ TEST_F(EmbedCommand, NumPyReadsTheSameRowsFromEveryFormat) {
     ASSERT_EQ(result.status, 0) << result.err;
   }
   const auto result = run_python(R"(
-import json, sys
+import gzip, json, sys
+import anndata
 import numpy as np
+from safetensors.numpy import load_file
 folder = sys.argv[1]
 z = np.load(folder + "/rows.npz", allow_pickle=False)
 rows = z["embeddings"]
@@ -216,6 +220,19 @@ np.testing.assert_array_equal(np.array([line[4:] for line in lines[1:]], dtype=n
 table = [line.rstrip("\n").split("\t") for line in open(folder + "/table.tsv", encoding="utf-8")]
 assert [line[:4] for line in table] == [line[:4] for line in lines], table[:2]
 assert [line[0] for line in lines[1:]] == [names[i] for i in z["record"]]
+assert gzip.open(folder + "/rows.tsv.gz").read() == open(folder + "/rows.tsv", "rb").read()
+tensors = load_file(folder + "/rows.safetensors")
+for name in "embeddings", "record", "start", "end", "record_name_offsets", "record_lengths":
+    np.testing.assert_array_equal(tensors[name], z[name])
+assert tensors["strand"].tobytes() == z["strand"].tobytes()
+a = anndata.read_h5ad(folder + "/rows.h5ad")
+np.testing.assert_array_equal(a.X, rows)
+assert a.obs["record"].tolist() == [names[i] for i in z["record"]]
+assert a.obs["start"].tolist() == z["start"].tolist() and a.obs["end"].tolist() == z["end"].tolist()
+assert set(a.obs["strand"]) == {"."}
+assert json.loads(a.uns["metadata"])["pool"] == "mean"
+assert a.uns["records"]["length"].to_dict() == dict(zip(names, z["record_lengths"]))
+np.testing.assert_array_equal(anndata.read_h5ad(folder + "/short.h5ad").X, half)
 )",
                                  {folder_.path().string()});
   EXPECT_EQ(result.status, 0) << result.output;
