@@ -17,7 +17,7 @@ void add_alternative(Offer& offer, const std::string& name) {
   } else if (name == "MODEL") {
     offer.models = offer.folders = true;
   } else if (name == "DEVICE") {
-    offer.words.insert(offer.words.end(), {"auto", "cpu", "cuda"});
+    offer.words.insert(offer.words.end(), {"auto", "cpu"});
   } else if (std::none_of(name.begin(), name.end(), [](unsigned char c) { return std::isupper(c); })) {
     offer.words.push_back(name);
   }

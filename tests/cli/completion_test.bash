@@ -46,7 +46,7 @@ expect '' dnamamba nonsense --
 
 # Every option that a help shows is offered, in the same order.
 for command in $("$program" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'); do
-  expect "$("$program" "$command" --help | grep -oE '^  (-[a-z],|   ) --[a-z-]+' | grep -oE -- '--[a-z-]+' | paste -sd,)" \
+  expect "$("$program" "$command" --help | grep -oE '^  (-[a-zA-Z],|   ) --[a-z-]+' | grep -oE -- '--[a-z-]+' | paste -sd,)" \
     dnamamba "$command" --
 done
 exit $failed
