@@ -80,7 +80,7 @@ need_packages() {
   for package; do
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
   done
-  [ ${#missing[@]} = 0 ] || part "Debian packages" 2 apt_install "${missing[@]}"
+  [ ${#missing[@]} = 0 ] || part "Debian packages" 1 apt_install "${missing[@]}"
 }
 
 libtorch_is_there() { [ "$(cat .tools/venv/complete 2>/dev/null)" = "${libtorch[*]}" ]; }
@@ -144,10 +144,10 @@ test_all() {
   need_packages "${build_packages[@]}" "${test_packages[@]}"
   fetch_for_tests
   part "configure (asan)" 1 cmake --preset asan
-  part "build (asan)" 4 cmake --build --preset asan
+  part "build (asan)" 5 cmake --build --preset asan
   part "LibTorch, test Python" 1 fetched
   part "configure" 1 cmake --preset release
-  part "build" 8 cmake --build --preset release
+  part "build" 7 cmake --build --preset release
   run_tests asan 1
   run_tests release 3
   took "all" 0 20

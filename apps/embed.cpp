@@ -149,7 +149,13 @@ engine::EmbedOptions job_of(const EmbedCommand& command, const model::Model& mod
   return job;
 }
 
-std::string metadata_of(const EmbedCommand& command, const model::Model& model) {
+std::string_view word_of(tokens::Strand strand) {
+  if (strand == tokens::Strand::kForward) return "forward";
+  return strand == tokens::Strand::kReverse ? "reverse" : "both";
+}
+
+// What was asked for, and what "auto" came to.
+std::string metadata_of(const EmbedCommand& command, const engine::EmbedOptions& job, const model::Model& model) {
   return nlohmann::json{{"program", "dnamamba " DNAMAMBA_VERSION},
                         {"model", command.model},
                         {"regions", command.input.regions},
@@ -162,8 +168,8 @@ std::string metadata_of(const EmbedCommand& command, const model::Model& model) 
                         {"window", command.window},
                         {"stride", command.stride},
                         {"context", command.context},
-                        {"strand", command.strand},
-                        {"layer", command.layer},
+                        {"strand", word_of(job.plan.strand)},
+                        {"layer", job.layer},
                         {"invalid", command.invalid},
                         {"soft_mask", command.soft_mask},
                         {"precision", command.precision},
@@ -205,7 +211,7 @@ int run_embed(const Arguments& arguments) {
                                                      {.width = model.config.d_model,
                                                       .type = outputs::parse_embedding_type(command->dtype),
                                                       .force = command->force,
-                                                      .metadata = metadata_of(*command, model)});
+                                                      .metadata = metadata_of(*command, job, model)});
   Progress progress("embed", "bases");
   const engine::EmbedCounts counts = engine::embed(job, model, *writer, [&](std::int64_t bases, double fraction) {
     progress.update(bases, fraction > 0 ? std::optional(fraction) : std::nullopt);

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "core/base/error.h"
+#include "core/base/stop.h"
 #include "core/files/descriptor.h"
 #include "core/io/index_file.h"
 
@@ -159,6 +160,7 @@ bool AlignmentSource::read_alignment() {
     return true;
   }
   if (result < -1) {
+    base::throw_if_stopped();  // then it is only a pipe that ended because of that
     const char* what =
         format_ != SequenceFormat::kCram ? "can't be read: the file is cut short or damaged: fetch it again"
         : options_.alignments.reference.empty()
