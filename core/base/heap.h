@@ -3,8 +3,9 @@
 
 namespace dnamamba::base {
 
-/// Keeps freed memory in the process for the next buffer, where the C library would give it back and fetch it again page
-/// by page: `embed` runs twice as fast. Peak memory stays as it is. For main(), before the first thread; glibc only.
+/// Keeps freed memory in the process for the next buffer, where the C library would give it back and fetch it again
+/// page by page: `embed` on 16 threads runs twice as fast (docs/performance.md), for some percent more memory at the
+/// peak. For main(), before the first thread; glibc only.
 void keep_freed_memory() noexcept;
 
 }  // namespace dnamamba::base

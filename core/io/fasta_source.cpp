@@ -85,15 +85,9 @@ bool FastaSource::start_record() {
 
 void FastaSource::read_header_line() {
   header_.clear();
-  while (true) {
-    const LinePiece piece = lines_.piece(kWholeLine);
-    header_.append(piece.text);
-    if (header_.size() > kMostHeaderBytes)
-      fail(base::concat("has a header line of more than ", kMostHeaderBytes,
-                        " bytes: shorten it, or check that lines end in \\n"));
-    lines_.skip(piece.text.size());
-    if (piece.ends_line || piece.text.empty()) return;
-  }
+  if (!lines_.take_rest_of_line(header_, kMostHeaderBytes))
+    fail(base::concat("has a header line of more than ", kMostHeaderBytes,
+                      " bytes: shorten it, or check that lines end in \\n"));
 }
 
 void FastaSource::split_header() {

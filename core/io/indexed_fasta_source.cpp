@@ -16,24 +16,29 @@ namespace {
 
 using base::concat;
 
+// "name\tlength\t…"
+std::optional<FaiRecord> fai_record(std::string_view line) {
+  const std::size_t tab = line.find('\t');
+  const std::size_t next_tab = tab == std::string_view::npos ? tab : line.find('\t', tab + 1);
+  if (next_tab == std::string_view::npos) return std::nullopt;
+  FaiRecord record{std::string(line.substr(0, tab))};
+  const char* end = line.data() + next_tab;
+  const auto read = std::from_chars(line.data() + tab + 1, end, record.length);
+  if (read.ec != std::errc{} || read.ptr != end || record.length < 0) return std::nullopt;
+  return record;
+}
+
 std::vector<FaiRecord> read_fai(const std::string& path) {
   constexpr std::size_t kMostLine = std::size_t{4} << 20;
   LineStream lines{files::ByteSource(path)};
   std::vector<FaiRecord> records;
   while (true) {
-    const LinePiece piece = lines.piece(kMostLine);
-    if (piece.text.empty() && !piece.ends_line) return records;
-    const std::size_t tab = piece.text.find('\t');
-    const std::size_t next_tab = tab == std::string_view::npos ? tab : piece.text.find('\t', tab + 1);
-    FaiRecord record;
-    const char* end = piece.text.data() + next_tab;
-    if (next_tab == std::string_view::npos ||
-        std::from_chars(piece.text.data() + tab + 1, end, record.length).ptr != end || record.length < 0)
-      throw base::IoError(concat(path, ": line ", lines.line_number(), " is not of a FASTA index: remove the file"));
-    record.name = piece.text.substr(0, tab);
-    records.push_back(std::move(record));
-    lines.skip(piece.text.size());
-    if (piece.ends_line) lines.end_line();
+    const std::int64_t number = lines.line_number();
+    const auto line = lines.take_line(kMostLine);
+    if (!line) return records;
+    auto record = fai_record(*line);
+    if (!record) throw base::IoError(concat(path, ": line ", number, " is not of a FASTA index: remove the file"));
+    records.push_back(std::move(*record));
   }
 }
 

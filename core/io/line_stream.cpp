@@ -1,12 +1,16 @@
 #include "core/io/line_stream.h"
 
 #include <cstring>
+#include <limits>
 #include <utility>
+
+#include "core/base/error.h"
 
 namespace dnamamba::io {
 namespace {
 
 constexpr std::size_t kBufferBytes = 256 * 1024;
+constexpr std::size_t kWholeLine = std::numeric_limits<std::size_t>::max() / 2;
 
 }  // namespace
 
@@ -52,6 +56,25 @@ void LineStream::end_line() {
   if (begin_ < end_ && buffer_[begin_] == '\n') ++begin_;
   at_line_start_ = true;
   ++line_number_;
+}
+
+bool LineStream::take_rest_of_line(std::string& text, std::size_t most) {
+  while (true) {
+    const LinePiece next = piece(kWholeLine);
+    text.append(next.text);
+    if (text.size() > most) return false;
+    skip(next.text.size());
+    if (next.ends_line || next.text.empty()) return true;
+  }
+}
+
+std::optional<std::string> LineStream::take_line(std::size_t most) {
+  if (head(1).empty()) return std::nullopt;
+  std::string line;
+  if (!take_rest_of_line(line, most))
+    throw base::IoError(base::concat(source_.name(), ": line ", line_number_, " has more than ", most, " bytes"));
+  if (piece(1).ends_line) end_line();
+  return line;
 }
 
 }  // namespace dnamamba::io

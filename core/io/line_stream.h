@@ -2,6 +2,8 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -28,6 +30,12 @@ class LineStream {
   void skip(std::size_t count);
   /// Takes the end of the line, which is next.
   void end_line();
+  /// Takes what is left of the current line, which may come in any number of pieces, but not its end, to the end of
+  /// `text`. False, with the line's rest not taken, once `text` has more than `most` bytes.
+  bool take_rest_of_line(std::string& text, std::size_t most);
+  /// Takes the next line whole, with its end; nullopt at the text's end.
+  /// @throws base::IoError naming the file and the line if it has more than `most` bytes.
+  std::optional<std::string> take_line(std::size_t most);
 
   bool at_line_start() const { return at_line_start_; }
   std::int64_t line_number() const { return line_number_; }  ///< of the current line, from 1

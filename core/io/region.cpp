@@ -106,13 +106,10 @@ std::vector<Region> read_bed(const std::string& path) {
   LineStream lines{files::ByteSource(path)};
   std::vector<Region> regions;
   while (true) {
-    const std::string place = concat(lines.source().name(), ": line ", lines.line_number());
-    const LinePiece piece = lines.piece(kMostBedLine);
-    if (piece.text.empty() && !piece.ends_line) return regions;
-    if (piece.text.size() > kMostBedLine) throw base::IoError(concat(place, " is too long for BED"));
-    if (!is_comment(piece.text)) regions.push_back(bed_region(piece.text, place));
-    lines.skip(piece.text.size());
-    if (piece.ends_line) lines.end_line();
+    const std::int64_t number = lines.line_number();
+    const auto line = lines.take_line(kMostBedLine);
+    if (!line) return regions;
+    if (!is_comment(*line)) regions.push_back(bed_region(*line, concat(lines.source().name(), ": line ", number)));
   }
 }
 

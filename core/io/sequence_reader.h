@@ -60,7 +60,7 @@ class SequenceReader {
 
   SequenceFormat format() const;
   ReadProgress progress() const;
-  std::int64_t left_out() const;                               ///< alignments left out so far: by the filter, or without bases
+  std::int64_t left_out() const;  ///< alignments left out so far: by the filter, or without bases
   std::int64_t records_read() const { return records_read_; }  ///< records whose last chunk was handed out
 
  private:

@@ -62,6 +62,17 @@ TEST(Bed, IsReadWithItsCommentsSkipped) {
     EXPECT_THAT(error_of([&] { read_bed(folder.write("c.bed", line)); }), HasSubstr("line 1 is not BED")) << line;
 }
 
+// Longer than any buffer: a line may be in two pieces.
+TEST(Bed, OfManyLinesIsReadWhole) {
+  const test::TempDir folder;
+  std::string text;
+  for (int i = 0; i < 50'000; ++i)
+    text += "chromosome\t" + std::to_string(i) + "\t" + std::to_string(i + 7) + "\tx\r\n";
+  const auto regions = read_bed(folder.write("a.bed", text));
+  ASSERT_EQ(regions.size(), 50'000U);
+  for (int i = 0; i < 50'000; ++i) ASSERT_EQ(regions[i].begin, i);
+}
+
 class RegionsOfFasta : public ::testing::Test {
  protected:
   static std::string letters(std::size_t length, std::mt19937& random) {
@@ -110,6 +121,18 @@ TEST_F(RegionsOfFasta, AreTheSameCutAnywhereFromAFileAPipeOrAnIndex) {
     const test::PipedStdin pipe(test::gzipped(text));
     EXPECT_EQ(read("-", wanted, 50), expected);
   }
+}
+
+TEST_F(RegionsOfFasta, AreFoundInAnIndexOfManyContigs) {
+  std::string text, fai;
+  for (int i = 0; i < 30'000; ++i) {
+    text += ">contig_" + std::to_string(i) + "\n";
+    fai += "contig_" + std::to_string(i) + "\t8\t" + std::to_string(text.size()) + "\t8\t9\n";
+    text += "ACGTTGCA\n";
+  }
+  const std::string path = folder_.write("a.fa", text);
+  folder_.write("a.fa.fai", fai);
+  EXPECT_EQ(read(path, {parse_region("contig_29999:2-4")}, 10), (std::vector<Record>{{"contig_29999:2-4", "", "CGT"}}));
 }
 
 TEST_F(RegionsOfFasta, AreNamedByWhatTheyHold) {
