@@ -20,7 +20,7 @@ usage: ./do COMMAND
   demo            embed a bacterial genome with the model that ships: the first thing to try
   test            build everything and run the tests (not the slow ones, nor those that need a GPU)
   build           build the program: build/release/apps/dnamamba
-  bench [ARGS]    measure the speed of operators and models
+  bench [ARGS]    measure the speed of operators and models; bench read FILE...: of reading, beside samtools
   install PREFIX  put the program, its library, models, completions and man pages under PREFIX; it goes on using
                   LibTorch in .tools/
   package         a release to unpack anywhere: build/package/dnamamba-VERSION-linux-x86_64.tar.gz, LibTorch included
@@ -159,9 +159,11 @@ test_all() {
 }
 
 bench() {
+  local of=dnamamba_bench
+  if [ "${1:-}" = read ]; then of=dnamamba_read_bench; shift; fi
   need_program
-  part "build the benchmarks" 2 cmake --build --preset release --target tests/bench/dnamamba_bench
-  build/release/tests/bench/dnamamba_bench "$@"
+  part "build the benchmarks" 2 cmake --build --preset release --target tests/bench/$of
+  build/release/tests/bench/$of "$@"
 }
 
 install_to() {

@@ -9,6 +9,7 @@
 #include <array>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "core/base/error.h"
 #include "core/base/stop.h"
@@ -31,15 +32,15 @@ constexpr int complement_of(int code) {  // A, C, G and T are one bit each, the 
   return (code & 1) << 3 | (code & 2) << 1 | (code & 4) >> 1 | (code & 8) >> 3;
 }
 
-/// A byte of a BAM sequence as two letters.
+/// A byte of a BAM sequence as two letters: as they are, or as they stand in the reverse complement.
 using LetterPairs = std::array<std::array<char, 2>, 256>;
-LetterPairs letter_pairs(bool complement) {
+LetterPairs letter_pairs(bool reverse) {
   LetterPairs pairs{};
-  for (int byte = 0; byte < 256; ++byte)
-    for (int half = 0; half < 2; ++half) {
-      const int code = half == 0 ? byte >> 4 : byte & 15;
-      pairs[byte][half] = seq_nt16_str[complement ? complement_of(code) : code];
-    }
+  for (int byte = 0; byte < 256; ++byte) {
+    const int first = byte >> 4, second = byte & 15;
+    pairs[byte] = reverse ? std::array{seq_nt16_str[complement_of(second)], seq_nt16_str[complement_of(first)]}
+                          : std::array{seq_nt16_str[first], seq_nt16_str[second]};
+  }
   return pairs;
 }
 
@@ -191,15 +192,20 @@ bool AlignmentSource::passes() const {
 }
 
 void AlignmentSource::take_bases() {
-  static const LetterPairs kForward = letter_pairs(false), kComplement = letter_pairs(true);
+  static const LetterPairs kForward = letter_pairs(false), kReverse = letter_pairs(true);
   const std::uint8_t* codes = bam_get_seq(alignment_.get());
   const auto length = static_cast<std::size_t>(alignment_->core.l_qseq);
   bases_.resize(length);
-  const bool reverse = bam_is_rev(alignment_.get());
-  const LetterPairs& pairs = reverse ? kComplement : kForward;
-  for (std::size_t i = 0; i + 1 < length; i += 2) std::memcpy(&bases_[i], pairs[codes[i / 2]].data(), 2);
-  if (length % 2 == 1) bases_.back() = pairs[codes[length / 2]][0];
-  if (reverse) std::reverse(bases_.begin(), bases_.end());
+  char* const begin = bases_.data();
+  char* const end = begin + length;
+  const std::size_t pairs = length / 2;
+  if (bam_is_rev(alignment_.get())) {
+    for (std::size_t i = 0; i < pairs; ++i) std::memcpy(end - 2 * (i + 1), kReverse[codes[i]].data(), 2);
+    if (length % 2 == 1) *begin = kReverse[codes[pairs]][1];
+  } else {
+    for (std::size_t i = 0; i < pairs; ++i) std::memcpy(begin + 2 * i, kForward[codes[i]].data(), 2);
+    if (length % 2 == 1) *(end - 1) = kForward[codes[pairs]][0];
+  }
 }
 
 std::optional<SequenceChunk> AlignmentSource::next() {
@@ -217,9 +223,14 @@ std::optional<SequenceChunk> AlignmentSource::next() {
   if (mate == BAM_FREAD1) chunk.name += "/1";
   if (mate == BAM_FREAD2) chunk.name += "/2";
   chunk.offset = handed_out_;
-  chunk.bases = bases_.substr(handed_out_, options_.chunk_length);
+  const auto left = static_cast<std::int64_t>(bases_.size()) - handed_out_;
+  chunk.ends_record = left <= options_.chunk_length;
+  if (chunk.ends_record && handed_out_ == 0) {
+    chunk.bases = std::exchange(bases_, {});
+  } else {
+    chunk.bases = bases_.substr(handed_out_, options_.chunk_length);
+  }
   handed_out_ += static_cast<std::int64_t>(chunk.bases.size());
-  chunk.ends_record = handed_out_ == static_cast<std::int64_t>(bases_.size());
   in_read_ = !chunk.ends_record;
   return chunk;
 }
