@@ -42,6 +42,10 @@ std::string concat(const Pieces&... pieces) {
   return out.str();
 }
 
+/// A name out of a file as a message shows it: its first 80 bytes, control characters as '?'. Names may have any
+/// length, and must not bury what is wrong.
+std::string shown_name(std::string_view name);
+
 /// "… : No such file or directory" for an errno value.
 std::string errno_text(int error_number);
 

@@ -89,7 +89,7 @@ class SizeNotice {
     if (said_ || rows_ * row_bytes_ < kLargeOutput) return;
     said_ = true;
     base::log_info(base::concat("the output will hold at least ", rows_ * row_bytes_ / 1'000'000, " MB (", rows_,
-                                " rows up to record ", record.tokens().name, ")"));
+                                " rows up to record ", base::shown_name(record.tokens().name), ")"));
   }
 
  private:

@@ -11,7 +11,6 @@ namespace {
 
 constexpr std::size_t kWholeLine = std::numeric_limits<std::size_t>::max() / 2;
 constexpr std::size_t kMostReserved = std::size_t{16} << 20;  // bases; longer chunks grow as they are read
-constexpr std::size_t kMostNameShown = 80;                    // bytes of a name in a message
 
 /// From '!' to '~'.
 bool is_printable(char byte) {
@@ -184,10 +183,7 @@ void FastaSource::check_quality(std::string_view piece) const {
 
 void FastaSource::fail(std::string_view what) const {
   std::string record = base::concat("record ", record_number_);
-  if (!name_.empty()) {
-    record += " '" + name_.substr(0, kMostNameShown) + (name_.size() > kMostNameShown ? "...'" : "'");
-    std::replace_if(record.begin(), record.end(), is_control, '?');
-  }
+  if (!name_.empty()) record += " '" + base::shown_name(name_) + "'";
   throw base::IoError(base::concat(lines_.source().name(), ": ", record, " (line ", lines_.line_number(), ") ", what));
 }
 

@@ -76,7 +76,8 @@ std::string IndexedFastaSource::fetch(const Wanted& wanted, std::int64_t begin, 
   const std::unique_ptr<char, void (*)(void*)> bases(
       faidx_fetch_seq64(index_.get(), wanted.region.name.c_str(), begin, end - 1, &count), std::free);
   if (bases == nullptr || count != end - begin)
-    throw base::IoError(concat(path_, ": bases ", begin + 1, " to ", end, " of record '", wanted.region.name,
+    throw base::IoError(concat(path_, ": bases ", begin + 1, " to ", end, " of record '",
+                               base::shown_name(wanted.region.name),
                                "' are not where its index has them: the file is damaged, or make the index again with "
                                "`samtools faidx`"));
   return {bases.get(), static_cast<std::size_t>(count)};

@@ -115,11 +115,11 @@ std::vector<Region> read_bed(const std::string& path) {
 
 std::int64_t end_within(const Region& region, std::int64_t length, const std::string& file) {
   if (region.begin > length || (region.begin == length && region.end != region.begin && length > 0))
-    throw base::IoError(concat(file, ": region ", region.given, " begins behind the end of record '", region.name,
-                               "' (", length, " bases): correct it"));
+    throw base::IoError(concat(file, ": region ", region.given, " begins behind the end of record '",
+                               base::shown_name(region.name), "' (", length, " bases): correct it"));
   if (region.end != Region::kToEnd && region.end > length)
-    base::log_warning(
-        concat(file, ": region ", region.given, " ends at ", length, ", where record '", region.name, "' ends"));
+    base::log_warning(concat(file, ": region ", region.given, " ends at ", length, ", where record '",
+                             base::shown_name(region.name), "' ends"));
   return std::min(region.end, length);
 }
 
@@ -154,7 +154,7 @@ void RegionList::require_all_found(const std::string& file) const {
   const auto missing = std::find(found_.begin(), found_.end(), false);
   if (missing == found_.end()) return;
   const Region& region = regions_[missing - found_.begin()];
-  throw base::IoError(concat(file, ": region ", region.given, ": there is no record '", region.name,
+  throw base::IoError(concat(file, ": region ", region.given, ": there is no record '", base::shown_name(region.name),
                              "': `dnamamba info --records` lists them"));
 }
 

@@ -80,9 +80,9 @@ Tokenizer::Tokenizer(Alphabet alphabet, InvalidPolicy invalid, SoftMaskPolicy so
     : alphabet_(std::move(alphabet)), invalid_(invalid), soft_mask_(soft_mask) {}
 
 void Tokenizer::refuse(char letter, const ChunkPlace& place, std::int64_t index) const {
-  throw base::IoError(concat(place.file, place.file.empty() ? "" : ": ", "record ", place.record, ", position ",
-                             place.offset + index, " (0-based): ", printable(letter), " is no letter of the alphabet ",
-                             alphabet_.name(),
+  throw base::IoError(concat(place.file, place.file.empty() ? "" : ": ", "record ", base::shown_name(place.record),
+                             ", position ", place.offset + index, " (0-based): ", printable(letter),
+                             " is no letter of the alphabet ", alphabet_.name(),
                              "; --invalid n reads such letters as N, --invalid drop leaves them out"));
 }
 
