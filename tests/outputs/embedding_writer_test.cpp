@@ -21,6 +21,7 @@
 #include "core/outputs/float16.h"
 #include "tests/support/file_size_limit.h"
 #include "tests/support/python.h"
+#include "tests/support/resident_memory.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/throws.h"
 
@@ -523,13 +524,6 @@ TEST(EmbeddingWriter, AReaderThatGoesAwayIsAnError) {
   EXPECT_THAT(text, AllOf(HasSubstr("standard output"), HasSubstr("went away")));
 }
 
-std::int64_t resident_kilobytes() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.starts_with("VmRSS:")) return std::stoll(line.substr(6));
-  return 0;
-}
-
 TEST(EmbeddingWriter, MemoryDoesNotGrowWithRows) {
   const TempDir folder;
   for (const char* name : kNames) {
@@ -540,9 +534,9 @@ TEST(EmbeddingWriter, MemoryDoesNotGrowWithRows) {
       for (int i = 0; i < rows; ++i) writer->write({record, i, i + 1, '+', values});
     };
     write_rows(50'000);
-    const std::int64_t before = resident_kilobytes();
+    const std::int64_t before = test::resident_kilobytes();
     write_rows(200'000);  // 51 MB of values; their places, 5 MB, stay within the spools' memory
-    EXPECT_LT(resident_kilobytes() - before, 25'000) << name;
+    EXPECT_LT(test::resident_kilobytes() - before, 25'000) << name;
     writer->close();
   }
 }
