@@ -74,9 +74,9 @@ std::optional<EmbedCommand> parse_embed(const Arguments& arguments) {
           "lower case, as repeats are marked: keep reads it as upper case, n as N");
   auto& output = description.group("Output");
   cli::add_output(output, &command.output, &command.force,
-                  ".npz, .npy (and .tsv beside it), .safetensors, .h5ad, .tsv or .tsv.gz; - is TSV on standard output");
+                  ".npz, .npy (and .tsv beside it), .safetensors, .h5ad, .parquet, .tsv or .tsv.gz; - is TSV on standard output");
   output.add_options()("format",
-                       cli::choice(&command.format, {"auto", "npz", "npy", "safetensors", "h5ad", "tsv", "tsv.gz"}),
+                       cli::choice(&command.format, {"auto", "npz", "npy", "safetensors", "h5ad", "parquet", "tsv", "tsv.gz"}),
                        "in the place of what the suffix says")(
       "dtype", cli::choice(&command.dtype, {"float32", "float16"}), "type of the values; float16 halves all but TSV");
   auto& running = description.group("Running");
