@@ -73,12 +73,13 @@ std::optional<EmbedCommand> parse_embed(const Arguments& arguments) {
           "soft-mask", cli::choice(&command.soft_mask, {"keep", "n"}),
           "lower case, as repeats are marked: keep reads it as upper case, n as N");
   auto& output = description.group("Output");
-  cli::add_output(output, &command.output, &command.force,
-                  ".npz, .npy (and .tsv beside it), .safetensors, .h5ad, .parquet, .tsv or .tsv.gz; - is TSV on standard output");
-  output.add_options()("format",
-                       cli::choice(&command.format, {"auto", "npz", "npy", "safetensors", "h5ad", "parquet", "tsv", "tsv.gz"}),
-                       "in the place of what the suffix says")(
-      "dtype", cli::choice(&command.dtype, {"float32", "float16"}), "type of the values; float16 halves all but TSV");
+  cli::add_output(
+      output, &command.output, &command.force,
+      ".npz, .npy (and .tsv beside it), .safetensors, .h5ad, .parquet, .tsv or .tsv.gz; - is TSV on standard output");
+  output.add_options()(
+      "format", cli::choice(&command.format, {"auto", "npz", "npy", "safetensors", "h5ad", "parquet", "tsv", "tsv.gz"}),
+      "in the place of what the suffix says")("dtype", cli::choice(&command.dtype, {"float32", "float16"}),
+                                              "type of the values; float16 halves all but TSV");
   auto& running = description.group("Running");
   cli::add_threads(running, &command.threads);
   cli::add_device(running, &command.device);

@@ -1,5 +1,5 @@
 // The bigWig format, as Kent, Zweig, Barber, Hinrichs and Karolchik, Bioinformatics 26 (2010), and its supplement
-// describe it. libBigWig writes it too, but keeps the zoom levels in memory (14 bytes a base), does not notice a full
+// describe it. libBigWig writes it too, but keeps the zoom levels in memory (14 bytes a base), does not survive a full
 // disk, and brings curl.
 //
 // A file is: header, places of the zoom levels, total summary, tree of record names, values with their index, and each

@@ -22,7 +22,7 @@ std::unique_ptr<EmbeddingWriter> open_safetensors_embeddings(const std::filesyst
 std::unique_ptr<EmbeddingWriter> open_parquet_embeddings(const std::filesystem::path& path,
                                                          EmbeddingWriterOptions options);
 /// What the module has under the name kOpenParquet; the caller owns the writer.
-using OpenEmbeddings = EmbeddingWriter*(const std::filesystem::path& path, const EmbeddingWriterOptions& options);
+using OpenEmbeddings = EmbeddingWriter*(const std::filesystem::path& path, EmbeddingWriterOptions options);
 inline constexpr const char* kOpenParquet = "dnamamba_open_parquet_embeddings";
 
 }  // namespace dnamamba::outputs

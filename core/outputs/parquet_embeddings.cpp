@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <utility>
 
 #include "core/base/error.h"
 #include "core/files/atomic_file.h"
@@ -21,7 +22,7 @@ namespace dnamamba::outputs {
 namespace {
 
 constexpr std::int64_t kGroupBytes = std::int64_t{8} << 20;  // of embeddings, in a row group
-constexpr std::int64_t kGroupRows = std::int64_t{1} << 17;    // at most
+constexpr std::int64_t kGroupRows = std::int64_t{1} << 17;   // at most
 
 // An AtomicFile as Arrow wants it. What a write throws is kept, as it says more than a Status.
 class Sink : public arrow::io::OutputStream {
@@ -150,8 +151,8 @@ class ParquetEmbeddings : public EmbeddingWriter {
 }  // namespace
 
 extern "C" EmbeddingWriter* dnamamba_open_parquet_embeddings(const std::filesystem::path& path,
-                                                             const EmbeddingWriterOptions& options) {
-  return std::make_unique<ParquetEmbeddings>(path, options).release();
+                                                             EmbeddingWriterOptions options) {
+  return std::make_unique<ParquetEmbeddings>(path, std::move(options)).release();
 }
 
 }  // namespace dnamamba::outputs

@@ -26,7 +26,7 @@ OpenEmbeddings* load_module() {
 std::unique_ptr<EmbeddingWriter> open_parquet_embeddings(const std::filesystem::path& path,
                                                          EmbeddingWriterOptions options) {
   static OpenEmbeddings* const open = load_module();
-  return std::unique_ptr<EmbeddingWriter>(open(path, options));
+  return std::unique_ptr<EmbeddingWriter>(open(path, std::move(options)));
 }
 
 }  // namespace dnamamba::outputs
