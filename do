@@ -12,6 +12,8 @@ readonly lint_packages=(clang-format clang-tidy)
 readonly install_packages=(help2man) package_packages=(help2man chrpath)
 # LibTorch is the torch wheel without its Python dependencies; libtorch_cpu.so needs the two small wheels beside it.
 readonly libtorch=(torch==2.11.0 nvidia-cuda-cupti==13.0.85 nvidia-cuda-runtime==13.0.96)
+# .parquet needs Arrow's C++ libraries, which the pyarrow wheel brings; the tests read it back with the same wheel.
+readonly arrow=(pyarrow==26.0.1)
 
 help() {
   cat <<'HELP'
@@ -22,14 +24,14 @@ usage: ./do COMMAND
   build           build the program: build/release/apps/dnamamba
   bench [ARGS]    measure the speed of operators and models; bench read FILE...: of reading, beside samtools
   install PREFIX  put the program, its library, models, completions and man pages under PREFIX; it goes on using
-                  LibTorch in .tools/
-  package         a release to unpack anywhere: build/package/dnamamba-VERSION-linux-x86_64.tar.gz, LibTorch included
+                  LibTorch and Arrow in .tools/
+  package         a release to unpack anywhere: build/package/dnamamba-VERSION-linux-x86_64.tar.gz, LibTorch and Arrow included
   format          clang-format every C++ file
   lint [all]      clang-format and clang-tidy, on the files that differ from the last commit or on all
   help            this
 
-Each command first installs what it misses: Debian packages (apt-get; as root or through sudo), and LibTorch from PyPI
-into .tools/ (0.54 GB to download, 1.3 GB on disk). What is there is not asked for again.
+Each command first installs what it misses: Debian packages (apt-get; as root or through sudo), and LibTorch and Arrow
+from PyPI into .tools/ (0.6 GB to download, 1.5 GB on disk). What is there is not asked for again.
 
 Logs are in build/logs/. Underneath are CMake presets (release, dev, asan, tsan, cuda), which also work alone:
   cmake --preset release && cmake --build --preset release && ctest --preset release
@@ -90,11 +92,22 @@ libtorch_install() {
     echo "${libtorch[*]}" >.tools/venv/complete
 }
 
-need_libtorch() { libtorch_is_there || part "LibTorch" 2 libtorch_install; }
+arrow_is_there() { [ "$(cat .tools/arrow/complete 2>/dev/null)" = "${arrow[*]}" ]; }
+arrow_install() {
+  rm -rf .tools/arrow &&
+    .tools/venv/bin/pip install --disable-pip-version-check --no-cache-dir --no-compile --no-deps --target .tools/arrow \
+      "${arrow[@]}" &&
+    echo "${arrow[*]}" >.tools/arrow/complete
+}
+
+need_libtorch() {
+  libtorch_is_there || part "LibTorch" 2 libtorch_install
+  arrow_is_there || part "Arrow" 1 arrow_install
+}
 
 # What the tests need is fetched beside a build that needs none of it; `part` then says how long it was waited for.
 fetch_for_tests() {
-  { { libtorch_is_there || libtorch_install; } && tests/python/environment; } >"$logs/fetch.log" 2>&1 &
+  { { libtorch_is_there || libtorch_install; } && { arrow_is_there || arrow_install; } && tests/python/environment; } >"$logs/fetch.log" 2>&1 &
   fetching=$!
   trap 'kill "$fetching" 2>/dev/null || true' EXIT
 }
@@ -145,7 +158,7 @@ test_all() {
   fetch_for_tests
   part "configure (asan)" 1 cmake --preset asan
   part "build (asan)" 5 cmake --build --preset asan
-  part "LibTorch, test Python" 1 fetched
+  part "LibTorch, Arrow, Python" 1 fetched
   part "configure" 1 cmake --preset release
   part "build" 7 cmake --build --preset release
   run_tests asan 1

@@ -7,13 +7,14 @@
 
 #include "apps/commands.h"
 #include "apps/input_options.h"
+#include "apps/loaded_model.h"
 #include "apps/progress.h"
+#include "apps/read_counts.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/engine/embed.h"
 #include "core/engine/run_settings.h"
 #include "core/model/model_folder.h"
-#include "core/model/registry.h"
 #include "core/outputs/embedding_writer.h"
 
 namespace dnamamba::apps {
@@ -23,8 +24,7 @@ namespace {
 struct EmbedCommand {
   std::vector<std::string> sequences;
   cli::InputOptions input;
-  std::string model = model::kDefaultModel;
-  std::string alphabet;
+  cli::ModelOptions model;
   std::string output = "-";
   std::string format = "auto";
   std::string dtype = "float32";
@@ -53,13 +53,10 @@ std::optional<EmbedCommand> parse_embed(const Arguments& arguments) {
                                "first base to its last, however long it is, in constant memory.");
   description.positional("sequences", po::value(&command.sequences));
   cli::add_input(description.group("Input"), &command.input);
-  description.group("Model").add_options()(
-      "model,m", po::value(&command.model)->default_value(command.model)->value_name("MODEL"),
-      "a model that ships, by name, or a folder: ours, mamba-ssm's or Transformers'")(
-      "alphabet", po::value(&command.alphabet)->value_name("dnamamba|caduceus|hyenadna|plantcad|FILE"),
-      "letters of a model that carries none, by name or as an alphabet.json")(
-      "layer", po::value(&command.layer)->value_name("N"),
-      "take the vectors after N layers (0: the embedding); default: after the final norm");
+  auto& model = description.group("Model");
+  cli::add_model(model, &command.model);
+  model.add_options()("layer", po::value(&command.layer)->value_name("N"),
+                      "take the vectors after N layers (0: the embedding); default: after the final norm");
   description.group("What a vector stands for")
       .add_options()(
           "pool", cli::choice(&command.pool, {"mean", "max", "last", "none"}),
@@ -76,12 +73,13 @@ std::optional<EmbedCommand> parse_embed(const Arguments& arguments) {
           "soft-mask", cli::choice(&command.soft_mask, {"keep", "n"}),
           "lower case, as repeats are marked: keep reads it as upper case, n as N");
   auto& output = description.group("Output");
-  cli::add_output(output, &command.output, &command.force,
-                  ".npz, .npy (and .tsv beside it), .safetensors, .h5ad, .tsv or .tsv.gz; - is TSV on standard output");
-  output.add_options()("format",
-                       cli::choice(&command.format, {"auto", "npz", "npy", "safetensors", "h5ad", "tsv", "tsv.gz"}),
-                       "in the place of what the suffix says")(
-      "dtype", cli::choice(&command.dtype, {"float32", "float16"}), "type of the values; float16 halves all but TSV");
+  cli::add_output(
+      output, &command.output, &command.force,
+      ".npz, .npy (and .tsv beside it), .safetensors, .h5ad, .parquet, .tsv or .tsv.gz; - is TSV on standard output");
+  output.add_options()(
+      "format", cli::choice(&command.format, {"auto", "npz", "npy", "safetensors", "h5ad", "parquet", "tsv", "tsv.gz"}),
+      "in the place of what the suffix says")("dtype", cli::choice(&command.dtype, {"float32", "float16"}),
+                                              "type of the values; float16 halves all but TSV");
   auto& running = description.group("Running");
   cli::add_threads(running, &command.threads);
   cli::add_device(running, &command.device);
@@ -117,19 +115,6 @@ tokens::Strand strand_from(const std::string& word, const tokens::Alphabet& alph
   return word == "both" ? tokens::Strand::kBoth : alphabet.fields().default_strand;
 }
 
-// The model, with the letters that it carries or that were named.
-model::Model load(const EmbedCommand& command) {
-  model::Model loaded = model::load_model(model::find_model(command.model), engine::activation_type(command.precision));
-  if (!command.alphabet.empty()) loaded.alphabet = tokens::Alphabet::named_or_file(command.alphabet);
-  if (!loaded.alphabet)
-    throw base::UsageError("the model " + command.model +
-                           " carries no alphabet; say which letters it was trained on with --alphabet");
-  if (loaded.alphabet->vocabulary() > loaded.config.vocabulary)
-    throw base::UsageError(base::concat("the alphabet has ", loaded.alphabet->vocabulary(), " ids, the model only ",
-                                        loaded.config.vocabulary));
-  return loaded;
-}
-
 engine::EmbedOptions job_of(const EmbedCommand& command, const model::Model& model) {
   engine::EmbedOptions job;
   job.inputs = command.sequences;
@@ -157,7 +142,7 @@ std::string_view word_of(tokens::Strand strand) {
 // What was asked for, and what "auto" came to.
 std::string metadata_of(const EmbedCommand& command, const engine::EmbedOptions& job, const model::Model& model) {
   return nlohmann::json{{"program", "dnamamba " DNAMAMBA_VERSION},
-                        {"model", command.model},
+                        {"model", command.model.model},
                         {"regions", command.input.regions},
                         {"regions_file", command.input.regions_file},
                         {"reference", command.input.reference},
@@ -177,20 +162,11 @@ std::string metadata_of(const EmbedCommand& command, const engine::EmbedOptions&
       .dump();
 }
 
-std::string counted(std::int64_t count, const std::string& thing) {
-  return base::concat(count, " ", thing, count == 1 ? "" : "s");
-}
-
 void report(const engine::EmbedCounts& counts, const outputs::EmbeddingWriter& writer, const EmbedCommand& command,
             std::int64_t width) {
   if (counts.ambiguous_rows > 0)
     base::log_warning(base::concat(counted(counts.ambiguous_rows, "vector"), " of windows of N only: all NaN"));
-  if (counts.invalid > 0)
-    base::log_warning(base::concat(counted(counts.invalid, "letter"), " without IUPAC code ",
-                                   command.invalid == "n" ? "taken as N" : "left out"));
-  if (counts.left_out > 0)
-    base::log_info(base::concat(counted(counts.left_out, "alignment"),
-                                " left out (--exclude-flags, --min-mapq, or without bases)"));
+  report_input(counts.invalid, command.invalid, counts.left_out);
   if (writer.overflowed() > 0)
     base::log_warning(base::concat(counted(writer.overflowed(), "value"), " too large for float16: infinite"));
   base::log_info(base::concat(counted(counts.rows, "vector"), " of ", width, " from ",
@@ -205,7 +181,7 @@ int run_embed(const Arguments& arguments) {
   if (!command) return 0;
   engine::require_device(command->device);
   engine::set_threads(command->threads);
-  const model::Model model = load(*command);
+  const model::Model model = cli::load_model(command->model, command->precision);
   const engine::EmbedOptions job = job_of(*command, model);
   const auto writer = outputs::open_embedding_writer(command->output, outputs::parse_embedding_format(command->format),
                                                      {.width = model.config.d_model,

@@ -1,13 +1,14 @@
 # Run by `cpack` over what was installed: adds the libraries that it needs, with their licences, and takes the build
-# machine's LibTorch out of where it looks for them. libtorch is LIBTORCH_ROOT of the build; lib and doc are folders of
-# the installation.
+# machine's LibTorch and Arrow out of where it looks for them. libtorch and arrow are LIBTORCH_ROOT and ARROW_ROOT of the
+# build; lib and doc are folders of the installation.
 set(root "$ENV{DESTDIR}${CMAKE_INSTALL_PREFIX}")
-set(ours "${root}/bin/dnamamba" "${root}/${lib}/libdnamamba_ops.so")
+file(GLOB modules "${root}/${lib}/libdnamamba_*.so")
+set(ours "${root}/bin/dnamamba" ${modules})
 
 # What glibc brings is the system's, as it belongs to the kernel's loader and to one another.
 file(GET_RUNTIME_DEPENDENCIES
   EXECUTABLES "${root}/bin/dnamamba"
-  LIBRARIES "${root}/${lib}/libdnamamba_ops.so"
+  LIBRARIES ${modules}
   PRE_EXCLUDE_REGEXES "^ld-linux" "^lib(c|m|dl|rt|util|pthread|resolv)\\.so" "^libdnamamba_"
   RESOLVED_DEPENDENCIES_VAR libraries
   UNRESOLVED_DEPENDENCIES_VAR missing)
@@ -29,13 +30,16 @@ endfunction()
 file(MAKE_DIRECTORY "${root}/${doc}/licences")
 get_filename_component(wheels "${libtorch}" DIRECTORY)
 file(REAL_PATH "${wheels}" wheels)
+get_filename_component(arrow_wheel "${arrow}" DIRECTORY)
+file(REAL_PATH "${arrow_wheel}" arrow_wheel)
 foreach(library IN LISTS libraries)
   get_filename_component(name "${library}" NAME)
   file(REAL_PATH "${library}" file)
   message(STATUS "Bundling: ${file}")
   file(COPY_FILE "${file}" "${root}/${lib}/${name}")
-  string(FIND "${file}" "${wheels}/" place)
-  if(NOT place EQUAL 0)
+  string(FIND "${file}" "${wheels}/" of_libtorch)
+  string(FIND "${file}" "${arrow_wheel}/" of_arrow)
+  if(NOT of_libtorch EQUAL 0 AND NOT of_arrow EQUAL 0)
     add_licence("${file}")
   endif()
 endforeach()
@@ -44,6 +48,11 @@ file(GLOB licences RELATIVE "${wheels}" "${wheels}/torch-*.dist-info/licenses/*"
 foreach(licence IN LISTS licences)
   string(REPLACE ".dist-info/licenses/" "-" name "${licence}")
   file(COPY_FILE "${wheels}/${licence}" "${root}/${doc}/licences/${name}")
+endforeach()
+file(GLOB licences "${arrow_wheel}/pyarrow-*.dist-info/licenses/*")
+foreach(licence IN LISTS licences)
+  get_filename_component(name "${licence}" NAME)
+  file(COPY_FILE "${licence}" "${root}/${doc}/licences/arrow-${name}")
 endforeach()
 
 foreach(file IN LISTS ours)

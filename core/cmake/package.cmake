@@ -1,6 +1,6 @@
 # A release: `cpack` of the build folder packs what `cmake --install` gives, and with it every shared library but
 # glibc's, LibTorch among them, so that it runs where it is unpacked. .tar.gz, as a bare system unpacks no zstd.
-install(CODE "set(libtorch \"${LIBTORCH_ROOT}\")\nset(lib ${CMAKE_INSTALL_LIBDIR})\nset(doc ${CMAKE_INSTALL_DOCDIR})" COMPONENT bundle EXCLUDE_FROM_ALL)
+install(CODE "set(libtorch \"${LIBTORCH_ROOT}\")\nset(arrow \"${ARROW_ROOT}\")\nset(lib ${CMAKE_INSTALL_LIBDIR})\nset(doc ${CMAKE_INSTALL_DOCDIR})" COMPONENT bundle EXCLUDE_FROM_ALL)
 install(SCRIPT ${PROJECT_SOURCE_DIR}/core/cmake/bundle.cmake COMPONENT bundle EXCLUDE_FROM_ALL)
 install(FILES LICENSE DESTINATION . COMPONENT bundle EXCLUDE_FROM_ALL)
 

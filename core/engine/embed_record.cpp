@@ -9,6 +9,31 @@ std::int64_t row_bytes(std::int64_t width) {
   return width * static_cast<std::int64_t>(sizeof(float));
 }
 
+std::int64_t strands_of(const EmbedPlan& plan) {
+  return plan.strand == tokens::Strand::kBoth ? 2 : 1;
+}
+
+std::int64_t lanes_of(const EmbedPlan& plan, std::int64_t length) {
+  if (length == 0) return 0;
+  return strands_of(plan) * (plan.context == Context::kWindow ? plan.windows(length).count() : 1);
+}
+
+class EmbedLane : public Lane {
+ public:
+  EmbedLane(EmbedRecord& record, tokens::Range place, bool reverse, std::int64_t first_row, heads::WindowPooler pooler)
+      : Lane(record, place, reverse), record_(record), first_row_(first_row), pooler_(std::move(pooler)) {}
+
+  void take(std::span<const std::uint8_t> tokens, const at::Tensor& hidden) override {
+    pooler_.add(tokens, hidden,
+                [this](std::int64_t window, std::span<const float> row) { record_.add_row(first_row_ + window, row); });
+  }
+
+ private:
+  EmbedRecord& record_;
+  std::int64_t first_row_;  // of the record's rows, the pooler's window 0
+  heads::WindowPooler pooler_;
+};
+
 }  // namespace
 
 tokens::WindowPlan EmbedPlan::windows(std::int64_t length) const {
@@ -19,53 +44,29 @@ tokens::WindowPlan EmbedPlan::windows(std::int64_t length) const {
 
 EmbedRecord::EmbedRecord(std::unique_ptr<TokenizedRecord> record, const EmbedPlan& plan, std::int64_t width,
                          const tokens::Alphabet& alphabet)
-    : record_(std::move(record)),
+    : LaneRecord(std::move(record), alphabet),
       plan_(plan),
       width_(width),
-      alphabet_(alphabet),
-      windows_(plan.windows(record_->length)),
-      strands_(plan.strand == tokens::Strand::kBoth ? 2 : 1),
-      lanes_(record_->length == 0 ? 0 : strands_ * (plan.context == Context::kWindow ? windows_.count() : 1)),
+      windows_(plan.windows(tokens().length)),
       old_row_(width) {
+  set_lanes(lanes_of(plan, tokens().length));
   const std::vector<std::byte> zeros(row_bytes(width));
   for (std::int64_t row = 0; row < windows_.count(); ++row) rows_.append(zeros);
 }
 
-std::optional<EmbedLane> EmbedRecord::next_lane() {
-  if (lanes_begun_ == lanes_) return std::nullopt;
-  const std::int64_t piece = lanes_begun_ / strands_;
-  EmbedLane lane;
-  lane.record = this;
-  lane.reverse = strands_ == 2 ? lanes_begun_ % 2 == 1 : plan_.strand == tokens::Strand::kReverse;
-  ++lanes_begun_;
-  tokens::WindowPlan plan = windows_;
-  if (plan_.context == Context::kWindow) {
-    lane.place = windows_.window(piece);
-    lane.first_row = piece;
-    plan = tokens::WindowPlan::whole(lane.place.size());
-  } else {
-    lane.place = {0, record_->length};
-  }
-  lane.pooler.emplace(plan_.pool, width_, plan, lane.reverse, alphabet_.ambiguous());
-  return lane;
-}
-
-void EmbedRecord::read_tokens(const EmbedLane& lane, std::int64_t count, std::vector<std::uint8_t>& out) const {
-  const std::size_t begin = out.size();
-  out.resize(begin + count);
-  const std::span<std::uint8_t> target(out.data() + begin, count);
-  if (!lane.reverse) {
-    record_->tokens.read_at(lane.place.first + lane.read, std::as_writable_bytes(target));
-    return;
-  }
-  std::vector<std::uint8_t> forward(count);
-  record_->tokens.read_at(lane.place.last - lane.read - count, std::as_writable_bytes(std::span(forward)));
-  tokens::reverse_complement(alphabet_, forward, target);
+std::unique_ptr<Lane> EmbedRecord::make_lane(std::int64_t lane) {
+  const std::int64_t strands = strands_of(plan_), piece = lane / strands;
+  const bool reverse = strands == 2 ? lane % 2 == 1 : plan_.strand == tokens::Strand::kReverse;
+  const bool pieces = plan_.context == Context::kWindow;
+  const tokens::Range place = pieces ? windows_.window(piece) : tokens::Range{0, tokens().length};
+  const tokens::WindowPlan plan = pieces ? tokens::WindowPlan::whole(place.size()) : windows_;
+  return std::make_unique<EmbedLane>(*this, place, reverse, piece,
+                                     heads::WindowPooler(plan_.pool, width_, plan, reverse, alphabet().ambiguous()));
 }
 
 void EmbedRecord::add_row(std::int64_t row, std::span<const float> values) {
   read_row(row, old_row_);
-  const float share = 1.0F / static_cast<float>(strands_);
+  const float share = 1.0F / static_cast<float>(strands_of(plan_));
   for (std::int64_t d = 0; d < width_; ++d) old_row_[d] += share * values[d];
   rows_.write_at(row * row_bytes(width_), std::as_bytes(std::span(old_row_)));
 }

@@ -28,6 +28,7 @@ constexpr Format kFormats[] = {
     {.word = "npy", .format = EmbeddingFormat::kNpy, .open = open_npy_embeddings},
     {.word = "safetensors", .format = EmbeddingFormat::kSafetensors, .open = open_safetensors_embeddings},
     {.word = "h5ad", .format = EmbeddingFormat::kH5ad, .open = open_h5ad_embeddings},
+    {.word = "parquet", .format = EmbeddingFormat::kParquet, .open = open_parquet_embeddings},
     {.word = "tsv", .format = EmbeddingFormat::kTsv, .open = open_tsv_embeddings, .streams = true},
     {.word = "tsv.gz", .format = EmbeddingFormat::kTsvGz, .open = open_tsv_gz_embeddings, .streams = true},
 };

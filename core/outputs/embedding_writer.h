@@ -12,6 +12,7 @@
 //   .npy  the array alone, and beside it NAME.tsv with a line for each row: record name, start, end, strand
 //   .safetensors  the arrays of .npz as tensors (strand as uint8), the metadata as "metadata" in __metadata__
 //   .h5ad AnnData: embeddings as X, a line of obs for each row, record names and lengths and the metadata in uns
+//   .parquet  a line for each row: record name and index, its length, start, end, strand, the values as a list
 //   .tsv  a line for each row: record name, start, end, strand, the values; also on standard output ("-")
 //   .tsv.gz  the same in BGZF, which is gzip
 //
@@ -35,7 +36,7 @@
 
 namespace dnamamba::outputs {
 
-enum class EmbeddingFormat { kAuto, kNpz, kNpy, kSafetensors, kH5ad, kTsv, kTsvGz };
+enum class EmbeddingFormat { kAuto, kNpz, kNpy, kSafetensors, kH5ad, kParquet, kTsv, kTsvGz };
 enum class EmbeddingType { kFloat32, kFloat16 };
 
 /// "auto" or a suffix without its first dot: "npz", "tsv.gz" … @throws base::UsageError naming the known ones.

@@ -1,8 +1,8 @@
 #include <utility>
 
 #include "core/files/npz.h"
-#include "core/files/spool.h"
 #include "core/outputs/embedding_formats.h"
+#include "core/outputs/row_columns.h"
 
 namespace dnamamba::outputs {
 namespace {
@@ -18,18 +18,15 @@ class NpzEmbeddings : public EmbeddingWriter {
  private:
   void write_row(const EmbeddingRow& row, std::span<const std::byte> elements) override {
     npz_.append(elements);
-    record_.append(std::as_bytes(std::span(&row.record, 1)));
-    start_.append(std::as_bytes(std::span(&row.start, 1)));
-    end_.append(std::as_bytes(std::span(&row.end, 1)));
-    strand_.append(std::as_bytes(std::span(&row.strand, 1)));
+    columns_.append(row);
   }
 
   void finish() override {
     npz_.end_array();
-    write_column("record", "<i8", record_);
-    write_column("start", "<i8", start_);
-    write_column("end", "<i8", end_);
-    write_column("strand", "|S1", strand_);
+    write_column("record", "<i8", columns_.record);
+    write_column("start", "<i8", columns_.start);
+    write_column("end", "<i8", columns_.end);
+    write_column("strand", "|S1", columns_.strand);
     write_column("record_names", "|u1", table().names());
     write_column("record_name_offsets", "<i8", table().offsets());
     write_column("record_lengths", "<i8", table().lengths());
@@ -46,10 +43,7 @@ class NpzEmbeddings : public EmbeddingWriter {
   }
 
   files::NpzWriter npz_;
-  files::Spool record_;
-  files::Spool start_;
-  files::Spool end_;
-  files::Spool strand_;
+  RowColumns columns_;
 };
 
 }  // namespace

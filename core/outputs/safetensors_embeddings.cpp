@@ -1,8 +1,8 @@
 #include <utility>
 
 #include "core/files/safetensors.h"
-#include "core/files/spool.h"
 #include "core/outputs/embedding_formats.h"
+#include "core/outputs/row_columns.h"
 
 namespace dnamamba::outputs {
 namespace {
@@ -33,20 +33,17 @@ class SafetensorsEmbeddings : public EmbeddingWriter {
  private:
   void write_row(const EmbeddingRow& row, std::span<const std::byte> elements) override {
     file_.append(elements);
-    record_.append(std::as_bytes(std::span(&row.record, 1)));
-    start_.append(std::as_bytes(std::span(&row.start, 1)));
-    end_.append(std::as_bytes(std::span(&row.end, 1)));
-    strand_.append(std::as_bytes(std::span(&row.strand, 1)));
+    columns_.append(row);
   }
 
   void finish() override {
-    write_part(strand_);
+    write_part(columns_.strand);
     write_part(table().names());
     const std::string zeros(static_cast<std::size_t>((8 - file_.size() % 8) % 8), '\0');
     file_.append(std::as_bytes(std::span(zeros)));
-    write_part(record_);
-    write_part(start_);
-    write_part(end_);
+    write_part(columns_.record);
+    write_part(columns_.start);
+    write_part(columns_.end);
     write_part(table().offsets());
     write_part(table().lengths());
     file_.commit();
@@ -58,10 +55,7 @@ class SafetensorsEmbeddings : public EmbeddingWriter {
   }
 
   files::SafetensorsWriter file_;
-  files::Spool record_;
-  files::Spool start_;
-  files::Spool end_;
-  files::Spool strand_;
+  RowColumns columns_;
 };
 
 }  // namespace

@@ -1,40 +1,21 @@
-#include <charconv>
-#include <cmath>
-#include <optional>
 #include <utility>
 
-#include "core/files/atomic_file.h"
-#include "core/files/bgzf_writer.h"
 #include "core/outputs/embedding_formats.h"
 #include "core/outputs/float16.h"
 #include "core/outputs/row_text.h"
+#include "core/outputs/text_output.h"
 
 namespace dnamamba::outputs {
 namespace {
 
-// The fewest digits that give the same float32 when read back.
-void put_number(float value, std::string& line) {
-  if (std::isnan(value)) {
-    line += "nan";  // to_chars may write a sign
-    return;
-  }
-  char digits[32];
-  line.append(digits, std::to_chars(digits, digits + sizeof(digits), value).ptr);
-}
-
-enum class Compression { kNone, kBgzf };
-
 class TsvEmbeddings : public EmbeddingWriter {
  public:
   TsvEmbeddings(const std::filesystem::path& path, EmbeddingWriterOptions wanted, Compression compression)
-      : EmbeddingWriter(std::move(wanted)),
-        file_(path == "-" ? files::AtomicFile::standard_output() : files::AtomicFile(path, options().force)),
-        text_(table()) {
-    if (compression == Compression::kBgzf) bgzf_.emplace(file_);
+      : EmbeddingWriter(std::move(wanted)), file_(path, options().force, compression), text_(table()) {
     line_ = kRowColumns;
     for (std::int64_t i = 0; i < options().width; ++i) line_ += "\te" + std::to_string(i);
     line_ += '\n';
-    append_line();
+    file_.append(line_);
   }
 
  private:
@@ -46,24 +27,12 @@ class TsvEmbeddings : public EmbeddingWriter {
       put_number(half ? float_of_half(half_of(value)) : value, line_);
     }
     line_ += '\n';
-    append_line();
+    file_.append(line_);
   }
 
-  void finish() override {
-    if (bgzf_) bgzf_->finish();
-    file_.commit();
-  }
+  void finish() override { file_.commit(); }
 
-  void append_line() {
-    if (bgzf_) {
-      bgzf_->append(line_);
-    } else {
-      file_.append(line_);
-    }
-  }
-
-  files::AtomicFile file_;
-  std::optional<files::BgzfWriter> bgzf_;  // into file_, if compressed
+  TextOutput file_;
   RowText text_;
   std::string line_;
 };

@@ -94,7 +94,7 @@ TEST_F(EmbedCommand, AFailureInTheMiddleLeavesNothingBehind) {
 
 TEST_F(EmbedCommand, RefusesWhatCanNotBeDoneWithStatusTwo) {
   expect_refusal(embed({"-o", out_}), 2, "no input");
-  expect_refusal(embed({good_, "-o", folder_.file("rows.parquet")}), 2, "'.parquet'");
+  expect_refusal(embed({good_, "-o", folder_.file("rows.feather")}), 2, "'.feather'");
   expect_refusal(embed({good_, "--format", "npz"}), 2, "standard output");
   expect_refusal(embed({good_, "-o", out_, "--layer", "3"}), 2, "--layer 3: the model has 2 layers");
   expect_refusal(embed({good_, "-o", out_, "--device", "cuda"}), 2, "--device cuda");
@@ -183,8 +183,12 @@ TEST_F(EmbedCommand, AnOptionsFileGivesWhatTheCommandLineDoesNot) {
 TEST_F(EmbedCommand, PythonReadsTheSameRowsFromEveryFormat) {
   DNAMAMBA_REQUIRE_PYTHON("numpy, safetensors, anndata");
   const std::string sequences = folder_.write("s.fa", random_fasta("chr one", 12'345) + ">n\nNNN\n>\xc3\xa9\nACGTT\n");
-  for (const char* name : {"rows.npz", "rows.npy", "rows.tsv", "rows.tsv.gz", "rows.safetensors", "rows.h5ad",
-                           "short.npz", "short.h5ad"}) {
+  for (const char* name :
+       {"rows.npz", "rows.npy", "rows.tsv", "rows.tsv.gz", "rows.safetensors", "rows.h5ad", "short.npz", "short.h5ad",
+#ifdef DNAMAMBA_PARQUET
+        "rows.parquet"
+#endif
+       }) {
     const ProgramResult result =
         embed({sequences, "-o", folder_.file(name), "--dtype", name[0] == 's' ? "float16" : "float32"});
     // rows.npy would write its table over rows.tsv.
@@ -192,7 +196,7 @@ TEST_F(EmbedCommand, PythonReadsTheSameRowsFromEveryFormat) {
     ASSERT_EQ(result.status, 0) << result.err;
   }
   const auto result = run_python(R"(
-import gzip, json, sys
+import gzip, json, os, sys
 import anndata
 import numpy as np
 from safetensors.numpy import load_file
@@ -233,6 +237,15 @@ assert set(a.obs["strand"]) == {"."}
 assert json.loads(a.uns["metadata"])["pool"] == "mean"
 assert a.uns["records"]["length"].to_dict() == dict(zip(names, z["record_lengths"]))
 np.testing.assert_array_equal(anndata.read_h5ad(folder + "/short.h5ad").X, half)
+if os.path.exists(folder + "/rows.parquet"):
+    import pyarrow.parquet
+    t = pyarrow.parquet.read_table(folder + "/rows.parquet")
+    np.testing.assert_array_equal(np.stack(t["embedding"].to_numpy()), rows)
+    assert t["record"].to_pylist() == [names[i] for i in z["record"]]
+    assert t["record_length"].to_pylist() == z["record_lengths"][z["record"]].tolist()
+    for name, column in ("record_index", "record"), ("start", "start"), ("end", "end"):
+        assert t[name].to_pylist() == z[column].tolist(), name
+    assert json.loads(t.schema.metadata[b"metadata"])["pool"] == "mean"
 )",
                                  {folder_.path().string()});
   EXPECT_EQ(result.status, 0) << result.output;

@@ -5,7 +5,7 @@ set(expected
   bin/dnamamba share/dnamamba/pretrained/dnamamba-tiny/model.safetensors share/doc/dnamamba/LICENSE
   share/bash-completion/completions/dnamamba share/zsh/site-functions/_dnamamba)
 if(HELP2MAN)
-  list(APPEND expected share/man/man1/dnamamba.1 share/man/man1/dnamamba-embed.1 share/man/man1/dnamamba-doctor.1)
+  list(APPEND expected share/man/man1/dnamamba.1 share/man/man1/dnamamba-embed.1 share/man/man1/dnamamba-score.1 share/man/man1/dnamamba-doctor.1)
 endif()
 foreach(file IN LISTS expected)
   if(NOT EXISTS ${PREFIX}/${file})

@@ -21,6 +21,7 @@
 #include "core/outputs/float16.h"
 #include "tests/support/file_size_limit.h"
 #include "tests/support/python.h"
+#include "tests/support/resident_memory.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/throws.h"
 
@@ -48,8 +49,17 @@ using test::TempDir;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-constexpr const char* kNames[] = {"a.npz",    "b.npy",         "c.tsv",
-                                  "d.tsv.gz", "e.safetensors", "f.h5ad"};  // one of each format
+constexpr const char* kNames[] = {"a.npz",
+                                  "b.npy",
+                                  "c.tsv",
+                                  "d.tsv.gz",
+                                  "e.safetensors",
+                                  "f.h5ad"
+#ifdef DNAMAMBA_PARQUET
+                                  ,
+                                  "g.parquet"
+#endif
+};  // one of each format that this build has
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 EmbeddingWriterOptions options_of(std::int64_t width, EmbeddingType type = EmbeddingType::kFloat32) {
@@ -315,6 +325,102 @@ assert a.shape == (0, 4) and len(a.uns["records"]) == 0 and a.obs["record"].toli
   EXPECT_EQ(result.status, 0) << result.output;
 }
 
+TEST(EmbeddingWriter, PyarrowReadsAllOfIt) {
+#ifndef DNAMAMBA_PARQUET
+  GTEST_SKIP() << "this build has no Arrow";
+#endif
+  DNAMAMBA_REQUIRE_PYTHON("pyarrow, pandas");
+  const TempDir folder;
+  write_sample(folder.file("a.parquet"));
+  EXPECT_EQ(write_sample(folder.file("h.parquet"), EmbeddingType::kFloat16), 2);
+  write_sample(folder.file("a.npz"));
+  write_awkward_sample(folder.file("awkward.parquet"));
+  open_embedding_writer(folder.file("empty.parquet"), EmbeddingFormat::kAuto, options_of(4))->close();
+  const auto result = test::run_python(R"(
+import json, sys, numpy as np, pyarrow as pa, pyarrow.parquet as pq
+folder = sys.argv[1]
+z = np.load(folder + "/a.npz")
+
+def values(t):
+    e = t["embedding"].combine_chunks()
+    return e.flatten().to_numpy(zero_copy_only=False).reshape(len(t), e.type.list_size)
+
+def check_sample(t):
+    x = values(t)
+    assert np.array_equal(x, z["embeddings"].astype(x.dtype), equal_nan=True), x
+    assert t["record"].to_pylist() == ["chr1", "chr1", "plasmid"] and pa.types.is_dictionary(t["record"].type)
+    assert t["record_index"].to_pylist() == z["record"].tolist()
+    for name in "start", "end":
+        assert t[name].type == pa.int64() and t[name].to_pylist() == z[name].tolist()
+    assert t["strand"].to_pylist() == ["+", "-", "."]
+    assert t["record_length"].to_pylist() == [None, None, 12]  # that of chr1 was told after its rows
+    assert json.loads(t.schema.metadata[b"metadata"]) == {"model": "small"}
+
+t = pq.read_table(folder + "/a.parquet")
+assert t["embedding"].type == pa.list_(pa.field("element", pa.float32(), nullable=False), 3), t.schema
+check_sample(t)
+frame = t.to_pandas()
+assert frame["start"].tolist() == [0, 1000, 3] and np.stack(frame["embedding"]).shape == (3, 3)
+with np.errstate(over="ignore"):
+    half = pq.read_table(folder + "/h.parquet")
+    assert half["embedding"].type.value_type == pa.float16()
+    check_sample(half)
+
+t = pq.read_table(folder + "/awkward.parquet")
+names = ["read", "x" * 10000, "read", "read#2", "\ufffdt\ufffd", ""]
+assert t["record"].to_pylist() == [names[i % 6] for i in range(5000)]
+assert t["record_index"].to_pylist() == [i % 6 for i in range(5000)]
+assert set(t["record_length"].to_pylist()) == {7}
+assert np.array_equal(values(t), np.repeat(np.arange(5000, dtype=np.float32), 5).reshape(5000, 5))
+empty = pq.read_table(folder + "/empty.parquet")
+assert len(empty) == 0 and empty["embedding"].type.list_size == 4
+)",
+                                       {folder.path().string()});
+  EXPECT_EQ(result.status, 0) << result.output;
+}
+
+TEST(EmbeddingWriter, ParquetComesInRowGroupsOfBoundedSize) {
+#ifndef DNAMAMBA_PARQUET
+  GTEST_SKIP() << "this build has no Arrow";
+#endif
+  DNAMAMBA_REQUIRE_PYTHON("pyarrow");
+  const TempDir folder;
+  {
+    const auto writer = open_embedding_writer(folder.file("a.parquet"), EmbeddingFormat::kAuto, options_of(1000));
+    for (const char* name : {"a", "b"}) writer->add_record(name, 20'000);
+    std::vector<float> values(1000);
+    for (int i = 0; i < 10'000; ++i) {
+      values[7] = static_cast<float>(i);
+      writer->write({i / 5'000, i, i + 1, '.', values});
+    }
+    writer->close();
+  }
+  const auto result = test::run_python(R"(
+import sys, pyarrow.parquet as pq
+f = pq.ParquetFile(sys.argv[1])
+rows = [f.metadata.row_group(i).num_rows for i in range(f.num_row_groups)]
+assert len(rows) == 5 and sum(rows) == 10_000 and set(rows[:4]) == {2098}, rows
+at = 0
+for group in range(len(rows)):
+    t = f.read_row_group(group)
+    assert t["start"].to_pylist() == list(range(at, at + len(t)))
+    assert t["embedding"].combine_chunks().flatten().to_numpy()[7::1000].tolist() == list(range(at, at + len(t)))
+    assert set(t["record"].to_pylist()) == {"ab"[i // 5000] for i in (at, at + len(t) - 1)}
+    at += len(t)
+)",
+                                       {folder.file("a.parquet")});
+  EXPECT_EQ(result.status, 0) << result.output;
+}
+
+#ifndef DNAMAMBA_PARQUET
+TEST(EmbeddingWriter, WithoutArrowParquetIsRefusedWithTheRemedy) {
+  const TempDir folder;
+  EXPECT_THAT(error_text<UsageError>([&] { write_sample(folder.file("a.parquet")); }),
+              AllOf(HasSubstr(".parquet needs"), HasSubstr("./do build"), HasSubstr(".npz")));
+  EXPECT_TRUE(fs::is_empty(folder.path()));
+}
+#endif
+
 TEST(EmbeddingWriter, TheSameRowsGiveTheSameBytes) {
   const TempDir folder;
   for (const std::string name : kNames) {
@@ -523,13 +629,6 @@ TEST(EmbeddingWriter, AReaderThatGoesAwayIsAnError) {
   EXPECT_THAT(text, AllOf(HasSubstr("standard output"), HasSubstr("went away")));
 }
 
-std::int64_t resident_kilobytes() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.starts_with("VmRSS:")) return std::stoll(line.substr(6));
-  return 0;
-}
-
 TEST(EmbeddingWriter, MemoryDoesNotGrowWithRows) {
   const TempDir folder;
   for (const char* name : kNames) {
@@ -540,9 +639,9 @@ TEST(EmbeddingWriter, MemoryDoesNotGrowWithRows) {
       for (int i = 0; i < rows; ++i) writer->write({record, i, i + 1, '+', values});
     };
     write_rows(50'000);
-    const std::int64_t before = resident_kilobytes();
+    const std::int64_t before = test::resident_kilobytes();
     write_rows(200'000);  // 51 MB of values; their places, 5 MB, stay within the spools' memory
-    EXPECT_LT(resident_kilobytes() - before, 25'000) << name;
+    EXPECT_LT(test::resident_kilobytes() - before, 25'000) << name;
     writer->close();
   }
 }

@@ -1,4 +1,4 @@
-#include "core/engine/embed_lanes.h"
+#include "core/engine/lanes.h"
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/from_blob.h>
@@ -9,19 +9,19 @@
 
 namespace dnamamba::engine {
 
-EmbedLanes::EmbedLanes(const model::Backbone& backbone, std::int64_t layer, std::int64_t segment, std::int64_t abreast,
-                       NextRecord next_record)
+Lanes::Lanes(const model::Backbone& backbone, std::int64_t layer, std::int64_t segment, std::int64_t abreast,
+             NextRecord next_record)
     : backbone_(backbone),
       layer_(layer),
       segment_(std::max(segment, abreast)),
       lane_share_(segment_ / abreast),
       next_record_(std::move(next_record)) {}
 
-bool EmbedLanes::add_lane() {
+bool Lanes::add_lane() {
   while (true) {
     if (!records_.empty()) {
       if (auto lane = records_.back()->next_lane()) {
-        lanes_.push_back(std::make_unique<EmbedLane>(std::move(*lane)));
+        lanes_.push_back(std::move(lane));
         return true;
       }
     }
@@ -35,12 +35,12 @@ bool EmbedLanes::add_lane() {
   }
 }
 
-std::vector<EmbedLanes::Piece> EmbedLanes::choose() {
+std::vector<Lanes::Piece> Lanes::choose() {
   std::vector<Piece> pieces;
   std::int64_t room = segment_;
   for (std::size_t i = 0; room > 0; ++i) {
     if (i == lanes_.size() && !add_lane()) break;
-    EmbedLane& lane = *lanes_[i];
+    Lane& lane = *lanes_[i];
     const std::int64_t count = std::min({lane.left(), lane_share_, room});
     pieces.push_back({&lane, count});
     room -= count;
@@ -48,12 +48,12 @@ std::vector<EmbedLanes::Piece> EmbedLanes::choose() {
   return pieces;
 }
 
-void EmbedLanes::run(const std::vector<Piece>& pieces) {
+void Lanes::run(const std::vector<Piece>& pieces) {
   const at::NoGradGuard no_graph;
   tokens::RaggedBatch batch;
   bool any_state = false, any_left = false;
   for (const Piece& piece : pieces) {
-    piece.lane->record->read_tokens(*piece.lane, piece.count, batch.tokens);
+    piece.lane->record().read_tokens(*piece.lane, piece.lane->read, piece.count, batch.tokens);
     batch.end_sequence();
     any_state = any_state || piece.lane->read > 0;
     any_left = any_left || piece.count < piece.lane->left();
@@ -72,22 +72,20 @@ void EmbedLanes::run(const std::vector<Piece>& pieces) {
                          .want_state = any_left,
                          .layer = layer_});
   for (std::int64_t s = 0; s < batch.sequences(); ++s) {
-    EmbedLane& lane = *pieces[s].lane;
-    lane.pooler->add(
-        batch.sequence(s), out.hidden.narrow(0, batch.offsets[s], batch.length(s)),
-        [&](std::int64_t window, std::span<const float> row) { lane.record->add_row(lane.first_row + window, row); });
+    Lane& lane = *pieces[s].lane;
+    lane.take(batch.sequence(s), out.hidden.narrow(0, batch.offsets[s], batch.length(s)));
     lane.read += pieces[s].count;
     if (lane.left() > 0) lane.state = model::state_of_sequence(out.state, s);
   }
   tokens_ += batch.token_count();
 }
 
-bool EmbedLanes::step(std::vector<std::unique_ptr<EmbedRecord>>& finished) {
+bool Lanes::step(std::vector<std::unique_ptr<LaneRecord>>& finished) {
   const std::vector<Piece> pieces = choose();
   if (!pieces.empty()) run(pieces);
-  std::erase_if(lanes_, [](const std::unique_ptr<EmbedLane>& lane) {
+  std::erase_if(lanes_, [](const std::unique_ptr<Lane>& lane) {
     if (lane->left() > 0) return false;
-    lane->record->lane_ended();
+    lane->record().lane_ended();
     return true;
   });
   while (!records_.empty() && records_.front()->done()) {

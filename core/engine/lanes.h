@@ -5,30 +5,30 @@
 #include <functional>
 #include <memory>
 
-#include "core/engine/embed_record.h"
+#include "core/engine/lane_record.h"
 #include "core/model/backbone.h"
 
 namespace dnamamba::engine {
 
-class EmbedLanes {
+class Lanes {
  public:
-  /// The next record to embed, or nullptr after the last.
-  using NextRecord = std::function<std::unique_ptr<EmbedRecord>()>;
+  /// The next record, or nullptr after the last.
+  using NextRecord = std::function<std::unique_ptr<LaneRecord>()>;
 
   /// At most `segment` tokens a step, of them at most segment / `abreast` from one lane: 2 where both strands are read,
   /// so that those of a long record go together.
-  EmbedLanes(const model::Backbone& backbone, std::int64_t layer, std::int64_t segment, std::int64_t abreast,
-             NextRecord next_record);
+  Lanes(const model::Backbone& backbone, std::int64_t layer, std::int64_t segment, std::int64_t abreast,
+        NextRecord next_record);
 
   /// Computes one batch. The records that are complete now, in the order of the input; false after the last.
-  bool step(std::vector<std::unique_ptr<EmbedRecord>>& finished);
+  bool step(std::vector<std::unique_ptr<LaneRecord>>& finished);
 
   /// Tokens computed so far, on both strands.
   [[nodiscard]] std::int64_t tokens() const { return tokens_; }
 
  private:
   struct Piece {
-    EmbedLane* lane;
+    Lane* lane;
     std::int64_t count;
   };
   std::vector<Piece> choose();
@@ -41,8 +41,8 @@ class EmbedLanes {
   std::int64_t lane_share_;  // tokens a step
   NextRecord next_record_;
   bool no_more_records_ = false;
-  std::deque<std::unique_ptr<EmbedRecord>> records_;  // not handed back yet
-  std::deque<std::unique_ptr<EmbedLane>> lanes_;      // begun and not ended
+  std::deque<std::unique_ptr<LaneRecord>> records_;  // not handed back yet
+  std::deque<std::unique_ptr<Lane>> lanes_;          // begun and not ended
   std::int64_t tokens_ = 0;
 };
 
