@@ -30,8 +30,8 @@ char strand_letter(tokens::Strand strand) {
 // Writes finished records on a thread of its own.
 class RowWriter {
  public:
-  RowWriter(outputs::EmbeddingWriter& writer, tokens::Strand strand)
-      : writer_(writer), strand_(strand_letter(strand)), thread_([this] {
+  RowWriter(outputs::EmbeddingWriter& writer, tokens::Strand strand, EmbedMap* map)
+      : writer_(writer), strand_(strand_letter(strand)), map_(map), thread_([this] {
           if (!error_.run([this] { write_all(); })) queue_.close();
         }) {}
   ~RowWriter() {
@@ -59,6 +59,7 @@ class RowWriter {
 
   void write(const EmbedRecord& record) {
     const std::int64_t index = writer_.add_record(record.tokens().name, record.tokens().length);
+    if (map_ != nullptr) map_->add_record(record);
     ++counts_.records;
     counts_.bases += record.tokens().length;
     std::vector<float> values;
@@ -66,6 +67,7 @@ class RowWriter {
       record.read_row(row, values);
       const tokens::Range place = record.windows().window(row);
       writer_.write({index, place.first, place.last, strand_, values});
+      if (map_ != nullptr) map_->add_row(record, row, values);
       ++counts_.rows;
       if (std::isnan(values.front())) ++counts_.ambiguous_rows;
     }
@@ -73,6 +75,7 @@ class RowWriter {
 
   outputs::EmbeddingWriter& writer_;
   char strand_;
+  EmbedMap* map_;  // may be absent
   base::BoundedQueue<std::unique_ptr<EmbedRecord>> queue_{256};
   base::FirstError error_;
   EmbedCounts counts_;
@@ -101,14 +104,14 @@ class SizeNotice {
 }  // namespace
 
 EmbedCounts embed(const EmbedOptions& options, const model::Model& model, outputs::EmbeddingWriter& writer,
-                  const EmbedProgress& progress) {
+                  const EmbedProgress& progress, EmbedMap* map) {
   if (!model.alphabet) throw base::Error("the model has no alphabet");
   const tokens::Alphabet& alphabet = *model.alphabet;
   const model::Backbone backbone(model.config, model.parameters);
   const std::int64_t width = model.config.d_model;
   RecordStream records(options.inputs, tokens::Tokenizer(alphabet, options.invalid, options.soft_mask),
                        options.reading);
-  RowWriter rows(writer, options.plan.strand);
+  RowWriter rows(writer, options.plan.strand, map);
   SizeNotice notice(width);
   const std::int64_t strands = options.plan.strand == tokens::Strand::kBoth ? 2 : 1;
   EmbedLanes lanes(backbone, options.layer, options.segment, strands, [&]() -> std::unique_ptr<EmbedRecord> {

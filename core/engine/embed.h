@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "core/engine/embed_map.h"
 #include "core/engine/embed_record.h"
 #include "core/model/model_folder.h"
 #include "core/outputs/embedding_writer.h"
@@ -33,9 +34,10 @@ struct EmbedCounts {
 /// Called now and then: bases embedded so far, and the part of the whole input that is, if known, else 0.
 using EmbedProgress = std::function<void(std::int64_t bases, double fraction)>;
 
-/// Writes rows in the order of the input; does not close the writer. The model must have an alphabet.
+/// Writes rows in the order of the input; does not close the writer. The model must have an alphabet. `map`, if there,
+/// is told of them too, and not finished.
 /// @throws base::IoError for bad input; base::Interrupted.
 EmbedCounts embed(const EmbedOptions& options, const model::Model& model, outputs::EmbeddingWriter& writer,
-                  const EmbedProgress& progress);
+                  const EmbedProgress& progress, EmbedMap* map = nullptr);
 
 }  // namespace dnamamba::engine
