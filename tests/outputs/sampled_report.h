@@ -13,7 +13,7 @@ struct SampledReport {
   std::int64_t records = 3;
   std::int64_t windows = 4;  ///< of each record
   std::int64_t length = 1000;
-  std::vector<std::string> names;  ///< of the first records; the others are called contig_I
+  std::vector<std::string> names = {};  ///< of the first records; the others are called contig_I
   bool with_n = true;
   double seconds = 40;  ///< of the run
 };

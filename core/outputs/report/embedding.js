@@ -60,7 +60,7 @@ page.fill(() => {
     position: { title: "Position", value: middle, text: (v) => percent(v, 0), whole: true,
       says: "Where in its record a window lies: 0 % is its beginning, 100 % its end." },
     length: { title: "Record length", value: (i) => Math.log10(Math.max(1, records.length[windows.record[i]])),
-      text: (v) => `${short(Math.round(10 ** v))}b`, says: "How long the record is that a window is of; each step is a ratio." },
+      text: (v) => short(Math.round(10 ** v), "b"), says: "How long the record is that a window is of; each step is a ratio." },
   };
 
   // The least and the largest value but for a hundredth at either end, so that a few odd windows do not take the colours.
@@ -174,7 +174,7 @@ page.fill(() => {
   function legend_of_scale(scale) {
     const range = reach(scale);
     const says = make("p", { class: "note" }, scale.says);
-    if (range === null || (scale.from_zero && range.most === 0))
+    if (range === null || range.most === range.least)
       return [make("h3", {}, scale.title), says, make("p", { class: "note" }, `All windows on the map are the same.`)];
     const steps = Array.from({ length: kShades }, (_, i) => shade(i)).join(",");
     return [make("h3", {}, scale.title), make("div", { class: "ramp", style: `background:linear-gradient(to right,${steps})` }),
@@ -314,7 +314,7 @@ page.fill(() => {
     find("records-says").textContent = (summary.records_listed === summary.records
       ? `All ${counted(summary.records, "record")}, in the order of the input.`.replace("All 1 record, in the order of the input", "The one record")
       : `The ${counted(summary.records_listed, "record")} with a window on the map, of ${number(summary.records)}.`) +
-      (summary.records > 1 ? " Click a heading to sort, a name to see its windows on the map." : "") +
+      (summary.records > 1 ? ` Click a heading to sort${drawn > 0 ? ", a name to see its windows on the map" : ""}.` : "") +
       (records.name.some((name) => name.endsWith("…")) ? " Long names are cut." : "");
     table = page.table({
       id: "records", rows: records.name.length, name: (record) => records.name[record], chosen: (record) => record === chosen,
@@ -337,6 +337,6 @@ page.fill(() => {
   const part = (count, of) => of === 0 ? "–" : percent(count / of);
   for (const [name, value] of [["Records", number(summary.records)], ["Bases", number(summary.bases)], ["Windows", number(summary.windows)],
     ["GC", part(summary.gc, summary.known)], ["N", part(summary.bases - summary.known, summary.bases)],
-    ["Speed", speed > 0 ? `${short(speed)}b/s` : "–"]])
+    ["Speed", speed > 0 ? short(speed, "b/s") : "–"]])
     find("figures").append(make("div", {}, make("dt", {}, name), make("dd", {}, value)));
 });

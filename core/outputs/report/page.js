@@ -33,15 +33,15 @@ const page = (() => {
   }
   const counted = (count, thing) => `${number(count)} ${thing}${count === 1 ? "" : "s"}`;
 
-  // "999", "12.3 k", "4.56 M".
-  function short(value) {
-    const prefixes = ["", " k", " M", " G", " T"];
+  // "999 b", "12.3 kb", "4.56 Mb"; without a unit "999", "12.3 k".
+  function short(value, unit = "") {
+    const prefixes = ["", "k", "M", "G", "T"];
     let power = 0;
     while (power < 4 && value >= 999.5) {
       value /= 1000;
       ++power;
     }
-    return `${power === 0 && Number.isInteger(value) ? value : Number(value.toPrecision(3))}${prefixes[power]}`;
+    return `${power === 0 && Number.isInteger(value) ? value : Number(value.toPrecision(3))} ${prefixes[power]}${unit}`.trim();
   }
 
   function duration(seconds) {
@@ -133,7 +133,7 @@ const page = (() => {
       }),
       yAxis: axis({
         type: "value", name: `${thing}s`, nameTextStyle: { color: colour("muted"), align: "left", padding: [0, 0, 0, -4] },
-        minInterval: 1, splitNumber: 4, axisLabel: { color: colour("muted"), formatter: short }, axisLine: { show: false },
+        minInterval: 1, splitNumber: 4, axisLabel: { color: colour("muted"), formatter: (value) => short(value) }, axisLine: { show: false },
       }),
       series: [{ type: "bar", data: bars.map((bar) => bar.count), barCategoryGap: bars.length > 12 ? "8%" : "20%",
         barMaxWidth: 56, itemStyle: { color: colour("accent"), borderRadius: [2, 2, 0, 0] } }],
@@ -166,7 +166,7 @@ const page = (() => {
   function table({ id, rows, columns, name, chosen }) {
     const size = 15;
     const [head, body] = [find(id).tHead, find(id).tBodies[0]];
-    const search = find(`${id}-search`), back = find(`${id}-back`), on = find(`${id}-on`), place = find(`${id}-place`);
+    const search = find(`${id}-search`), back = find(`${id}-back`), next = find(`${id}-next`), place = find(`${id}-place`);
     let order = Uint32Array.from({ length: rows }, (_, i) => i);
     let found = order;
     let sorted_by = -1, direction = 1, from = 0;
@@ -178,7 +178,7 @@ const page = (() => {
       if (found.length === 0) body.append(make("tr", {}, make("td", { colspan: columns.length }, "No such name.")));
       place.textContent = found.length === 0 ? "" : `${number(from + 1)} to ${number(last)} of ${number(found.length)}`;
       back.disabled = from === 0;
-      on.disabled = last === found.length;
+      next.disabled = last === found.length;
     }
     function filter() {
       const text = search.value.trim().toLowerCase();
@@ -199,7 +199,7 @@ const page = (() => {
       make("th", { scope: "col", "aria-sort": "none" }, make("button", { type: "button", click: () => sort(index) }, title)))));
     search.addEventListener("input", filter);
     back.addEventListener("click", () => { from = Math.max(0, from - size); draw(); });
-    on.addEventListener("click", () => { from += size; draw(); });
+    next.addEventListener("click", () => { from += size; draw(); });
     if (rows <= size) find(`${id}-bar`).hidden = true;
     draw();
     return { draw };
@@ -254,7 +254,7 @@ const page = (() => {
       xAxis: axis({ type: "value", min: 0, max: seconds, name: "time", nameLocation: "middle", nameGap: 28, splitLine: { show: false },
         axisLabel: { color: colour("muted"), hideOverlap: true, showMaxLabel: false, formatter: (value) => seconds < 120 ? `${value} s` : seconds < 7200 ? `${Number((value / 60).toFixed(1))} min` : `${Number((value / 3600).toFixed(1))} h` } }),
       yAxis: axis({ type: "value", name: `${thing}s a second`, nameTextStyle: { color: colour("muted"), align: "left", padding: [0, 0, 0, -4] },
-        splitNumber: 4, min: 0, axisLabel: { color: colour("muted"), formatter: short }, axisLine: { show: false } }),
+        splitNumber: 4, min: 0, axisLabel: { color: colour("muted"), formatter: (value) => short(value) }, axisLine: { show: false } }),
       series: [{ type: "line", step: "end", showSymbol: false, lineStyle: { color: colour("accent"), width: 2 },
         itemStyle: { color: colour("accent") }, areaStyle: { color: colour("accent"), opacity: 0.12 },
         data: [[0, parts[0].speed], ...parts.map(({ to, speed }) => [to, speed])] }],
