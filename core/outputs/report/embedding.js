@@ -74,7 +74,7 @@ page.fill(() => {
   }
 
   // The records with the most windows, as many as there are hues.
-  const largest = Array.from({ length: records.name.length }, (_, i) => i)
+  const largest = Array.from({ length: records.name.length }, (_, i) => i).filter((i) => records.windows[i] > 0)
     .sort((a, b) => records.windows[b] - records.windows[a] || a - b).slice(0, hues.length);
 
   const all_windows = Uint32Array.from({ length: drawn }, (_, i) => i);
@@ -163,12 +163,12 @@ page.fill(() => {
       make("span", { class: "count" }, number(records.windows[record]))));
     const list = make("ul", {}, ...largest.map(line));
     const others = summary.records - largest.length;
-    if (others > 0) {
-      const left = summary.windows - largest.reduce((sum, record) => sum + records.windows[record], 0);
+    const left = summary.windows - largest.reduce((sum, record) => sum + records.windows[record], 0);
+    if (left > 0) {
       list.append(make("li", { class: "rest" }, make("span", { class: "swatch", style: "background:var(--faint)" }),
         make("span", { class: "name" }, counted(others, "other")), make("span", { class: "count" }, number(left))));
     }
-    return [make("h3", {}, others > 0 ? "Records with the most windows" : "Records and their windows"), list];
+    return [make("h3", {}, left > 0 ? "Records with the most windows" : "Records and their windows"), list];
   }
 
   function legend_of_scale(scale) {
