@@ -252,8 +252,8 @@ outputs::ReportRun run_of(const Arguments& arguments, const EmbedCommand& comman
   return run;
 }
 
-// The page of --report: told of the rows while they are made, written before and named after the embeddings' own file,
-// so that neither is there without the other being whole.
+// The page of --report: told of the rows while they are made, written before the embeddings get their name and named
+// after them, so that a disk too full for either leaves neither.
 class Report {
  public:
   Report(const EmbedCommand& command, const model::Model& model)
