@@ -30,8 +30,9 @@ usage: ./do COMMAND
   lint [all]      clang-format and clang-tidy, on the files that differ from the last commit or on all
   help            this
 
-Each command first installs what it misses: Debian packages (apt-get; as root or through sudo), and LibTorch and Arrow
-from PyPI into .tools/ (0.6 GB to download, 1.5 GB on disk). What is there is not asked for again.
+Each command first installs what it misses: Debian packages (apt-get; as root or through sudo), LibTorch and Arrow from
+PyPI into .tools/ (0.6 GB to download, 1.5 GB on disk), and ECharts from npm beside them (12 MB to download). What is
+there is not asked for again.
 
 Logs are in build/logs/. Underneath are CMake presets (release, dev, asan, tsan, cuda), which also work alone:
   cmake --preset release && cmake --build --preset release && ctest --preset release
@@ -113,8 +114,14 @@ fetch_for_tests() {
 }
 fetched() { local status=0; wait "$fetching" || status=$?; cat "$logs/fetch.log"; return $status; }
 
+need_echarts() {  # the version that fetch_echarts.cmake names
+  grep -qsx "set(version $(cat .tools/echarts/VERSION 2>/dev/null))" core/cmake/fetch_echarts.cmake ||
+    part "ECharts" 1 cmake -DFOLDER=.tools/echarts -P core/cmake/fetch_echarts.cmake
+}
+
 need_program() {
   need_packages "${build_packages[@]}"
+  need_echarts
   need_libtorch
   part "configure" 1 cmake --preset release
   part "build the program" 8 cmake --build --preset release --target apps/dnamamba
@@ -155,6 +162,7 @@ run_tests() {
 
 test_all() {
   need_packages "${build_packages[@]}" "${test_packages[@]}"
+  need_echarts
   fetch_for_tests
   part "configure (asan)" 1 cmake --preset asan
   part "build (asan)" 5 cmake --build --preset asan
@@ -204,6 +212,7 @@ format() {
 
 lint() {
   need_packages "${build_packages[@]}" "${lint_packages[@]}"
+  need_echarts
   need_libtorch
   part "configure" 1 cmake --preset release
   local files=changed_files

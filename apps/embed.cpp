@@ -1,5 +1,7 @@
 // dnamamba embed: sequences to vectors.
+#include <chrono>
 #include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -10,11 +12,15 @@
 #include "apps/loaded_model.h"
 #include "apps/progress.h"
 #include "apps/read_counts.h"
+#include "apps/run_description.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/engine/embed.h"
+#include "core/engine/embed_map.h"
 #include "core/engine/run_settings.h"
 #include "core/model/model_folder.h"
+#include "core/model/registry.h"
+#include "core/outputs/embedding_report.h"
 #include "core/outputs/embedding_writer.h"
 
 namespace dnamamba::apps {
@@ -28,6 +34,7 @@ struct EmbedCommand {
   std::string output = "-";
   std::string format = "auto";
   std::string dtype = "float32";
+  std::string report;
   bool force = false;
   std::string pool = "mean";
   std::int64_t window = 0;
@@ -43,6 +50,10 @@ struct EmbedCommand {
   std::string device = "auto";
   std::string precision = "auto";
 };
+
+bool same_file(const std::filesystem::path& one, const std::filesystem::path& other) {
+  return std::filesystem::weakly_canonical(one) == std::filesystem::weakly_canonical(other);
+}
 
 std::optional<EmbedCommand> parse_embed(const Arguments& arguments) {
   namespace po = cli::po;
@@ -79,7 +90,9 @@ std::optional<EmbedCommand> parse_embed(const Arguments& arguments) {
   output.add_options()(
       "format", cli::choice(&command.format, {"auto", "npz", "npy", "safetensors", "h5ad", "parquet", "tsv", "tsv.gz"}),
       "in the place of what the suffix says")("dtype", cli::choice(&command.dtype, {"float32", "float16"}),
-                                              "type of the values; float16 halves all but TSV");
+                                              "type of the values; float16 halves all but TSV")(
+      "report", po::value(&command.report)->value_name("FILE"),
+      "also a page to look at, FILE.html: a map of the windows, GC, N, lengths, records, speed; any browser shows it");
   auto& running = description.group("Running");
   cli::add_threads(running, &command.threads);
   cli::add_device(running, &command.device);
@@ -89,6 +102,8 @@ std::optional<EmbedCommand> parse_embed(const Arguments& arguments) {
   description.example("one vector a read, as a table", "zcat reads.fastq.gz | dnamamba embed - > reads.tsv");
   description.example("the reads of a region, as they were sequenced",
                       "dnamamba embed -r chr20:1,000,000-2,000,000 reads.bam -o reads.npz");
+  description.example("the same vectors, and a page that shows them",
+                      "dnamamba embed genome.fa.gz -o genome.npz --report genome.html");
   description.example("overlapping windows of 5 kb, by a model of your own",
                       "dnamamba embed -m my-model/ -w 5k --stride 1k genome.fa -o genome.npy");
   po::variables_map given;
@@ -100,6 +115,9 @@ std::optional<EmbedCommand> parse_embed(const Arguments& arguments) {
   cli::require(command.pool != "none" || command.window == 0, "--pool none gives a vector a base; leave out --window");
   cli::require(command.pool != "none" || command.context == "record", "--pool none goes with --context record");
   cli::require(!command.layer_given || command.layer >= 0, "--layer counts from 0");
+  cli::require(command.report != "-", "--report needs the name of a file, such as report.html");
+  cli::require(command.report.empty() || !same_file(command.report, command.output),
+               "--report and --output name the same file");
   return command;
 }
 
@@ -162,8 +180,8 @@ std::string metadata_of(const EmbedCommand& command, const engine::EmbedOptions&
       .dump();
 }
 
-void report(const engine::EmbedCounts& counts, const outputs::EmbeddingWriter& writer, const EmbedCommand& command,
-            std::int64_t width) {
+void say_counts(const engine::EmbedCounts& counts, const outputs::EmbeddingWriter& writer, const EmbedCommand& command,
+                std::int64_t width) {
   if (counts.ambiguous_rows > 0)
     base::log_warning(base::concat(counted(counts.ambiguous_rows, "vector"), " of windows of N only: all NaN"));
   report_input(counts.invalid, command.invalid, counts.left_out);
@@ -171,8 +189,67 @@ void report(const engine::EmbedCounts& counts, const outputs::EmbeddingWriter& w
     base::log_warning(base::concat(counted(writer.overflowed(), "value"), " too large for float16: infinite"));
   base::log_info(base::concat(counted(counts.rows, "vector"), " of ", width, " from ",
                               counted(counts.records, "record"), ", ", counted(counts.bases, "base"),
-                              command.output == "-" ? "" : base::concat(" in ", command.output)));
+                              command.output == "-" ? "" : base::concat(" in ", command.output),
+                              command.report.empty() ? "" : base::concat("; a report in ", command.report)));
 }
+
+std::string windows_of(const EmbedCommand& command) {
+  if (command.pool == "none") return "each base";
+  if (command.window == 0) return "1,000 bases of records over 10,000, else the whole record";
+  if (command.stride == 0) return base::concat(command.window, " bases");
+  return base::concat(command.window, " bases, one each ", command.stride);
+}
+
+// What the report says of the run.
+outputs::ReportRun run_of(const Arguments& arguments, const EmbedCommand& command, const engine::EmbedOptions& job,
+                          const model::Model& model) {
+  const std::string first = std::filesystem::path(command.sequences.front()).filename().string();
+  const auto more = static_cast<std::int64_t>(command.sequences.size()) - 1;
+  outputs::ReportRun run;
+  run.title = base::concat("Embeddings of ", first == "-" ? "standard input" : first,
+                           more > 0 ? base::concat(" and ", counted(more, "other")) : "");
+  run.program = "dnamamba " DNAMAMBA_VERSION;
+  run.command = typed("embed", arguments);
+  run.inputs = command.sequences;
+  const auto add = [&](const char* name, const std::string& value) { run.settings.emplace_back(name, value); };
+  add("Model", base::concat(command.model, ": ", model::describe(model.config)));
+  add("Vector", base::concat(model.config.d_model, " numbers, ",
+                             job.layer < 0 ? "after the final norm" : base::concat("after layer ", job.layer)));
+  add("Windows", windows_of(command));
+  add("Pooling", command.pool);
+  add("Strand", std::string(word_of(job.plan.strand)));
+  add("Context", command.context);
+  std::string regions = command.input.regions_file;
+  for (const std::string& region : command.input.regions) regions += (regions.empty() ? "" : ", ") + region;
+  if (!regions.empty()) add("Regions", regions);
+  if (command.invalid != "error") add("Other letters", command.invalid == "n" ? "taken as N" : "left out");
+  if (command.soft_mask == "n") add("Lower case", "taken as N");
+  add("Output", command.output == "-" ? "standard output" : command.output);
+  add("Made", now());
+  return run;
+}
+
+// The page of --report: told of the rows while they are made, written before the embeddings get their name and named
+// after them, so that a disk too full for either leaves neither.
+class Report {
+ public:
+  Report(const EmbedCommand& command, const model::Model& model)
+      : page_(command.report, command.force), map_(page_, model.config.d_model, *model.alphabet) {}
+
+  engine::EmbedMap& map() { return map_; }
+  void update(std::int64_t bases) {
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start_;
+    throughput_.add(seconds.count(), bases);
+  }
+  void write(const outputs::ReportRun& run) { page_.write(run, throughput_, map_.finish()); }
+  void commit() { page_.commit(); }
+
+ private:
+  outputs::EmbeddingReport page_;
+  engine::EmbedMap map_;
+  outputs::ThroughputTrace throughput_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
 
 }  // namespace
 
@@ -183,18 +260,23 @@ int run_embed(const Arguments& arguments) {
   engine::set_threads(command->threads);
   const model::Model model = cli::load_model(command->model, command->precision);
   const engine::EmbedOptions job = job_of(*command, model);
+  const auto report = command->report.empty() ? nullptr : std::make_unique<Report>(*command, model);
   const auto writer = outputs::open_embedding_writer(command->output, outputs::parse_embedding_format(command->format),
                                                      {.width = model.config.d_model,
                                                       .type = outputs::parse_embedding_type(command->dtype),
                                                       .force = command->force,
                                                       .metadata = metadata_of(*command, job, model)});
   Progress progress("embed", "bases");
-  const engine::EmbedCounts counts = engine::embed(job, model, *writer, [&](std::int64_t bases, double fraction) {
+  const auto update = [&](std::int64_t bases, double fraction) {
     progress.update(bases, fraction > 0 ? std::optional(fraction) : std::nullopt);
-  });
+    if (report) report->update(bases);
+  };
+  const engine::EmbedCounts counts = engine::embed(job, model, *writer, update, report ? &report->map() : nullptr);
+  if (report) report->write(run_of(arguments, *command, job, model));
   writer->close();  // a full disk is an error here; a destructor could only swallow it
+  if (report) report->commit();
   progress.finish();
-  report(counts, *writer, *command, model.config.d_model);
+  say_counts(counts, *writer, *command, model.config.d_model);
   return 0;
 }
 

@@ -20,6 +20,7 @@ pkg_search_module(HDF5 REQUIRED IMPORTED_TARGET hdf5-serial hdf5)
 pkg_check_modules(HTSLIB REQUIRED IMPORTED_TARGET htslib)
 pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
+include(ECharts)
 if(DNAMAMBA_TESTS)
   find_package(GTest REQUIRED)
   # Python with Transformers and torch, as tests/python/environment makes it; without it, tests in Python are left out.

@@ -44,7 +44,7 @@ class SizeNotice {
 }  // namespace
 
 EmbedCounts embed(const EmbedOptions& options, const model::Model& model, outputs::EmbeddingWriter& writer,
-                  const RecordProgress& progress) {
+                  const RecordProgress& progress, EmbedMap* map) {
   const tokens::Alphabet& alphabet = alphabet_of(model);
   const model::Backbone backbone(model.config, model.parameters);
   const std::int64_t width = model.config.d_model;
@@ -63,10 +63,12 @@ EmbedCounts embed(const EmbedOptions& options, const model::Model& model, output
   job.end = [&](const LaneRecord& done) {
     const auto& record = static_cast<const EmbedRecord&>(done);
     const std::int64_t index = writer.add_record(record.tokens().name, record.tokens().length);
+    if (map != nullptr) map->add_record(record);
     for (std::int64_t row = 0; row < record.windows().count(); ++row) {
       record.read_row(row, values);
       const tokens::Range place = record.windows().window(row);
       writer.write({index, place.first, place.last, strand, values});
+      if (map != nullptr) map->add_row(record, row, values);
       ++counts.rows;
       if (std::isnan(values.front())) ++counts.ambiguous_rows;
     }

@@ -11,6 +11,7 @@
 #include "tests/support/background_program.h"
 #include "tests/support/compress.h"
 #include "tests/support/python.h"
+#include "tests/support/report.h"
 #include "tests/support/throws.h"
 
 namespace dnamamba::test {
@@ -258,6 +259,61 @@ TEST_F(EmbedCommand, AFileGetsTheBytesThatStdoutGets) {
   EXPECT_EQ(embed({sequences}).out, one);
   EXPECT_EQ(embed({sequences, "--format", "tsv", "-o", folder_.file("rows.txt")}).status, 0);
   EXPECT_EQ(content_of(folder_.file("rows.txt")), one);
+}
+
+// ---- a report
+
+TEST_F(EmbedCommand, AReportShowsWhatWasEmbedded) {
+  const std::string page = folder_.file("page.html");
+  const std::string sequences = folder_.write("s.fa", random_fasta("s", 20'000) + ">n\nNNNN\n>none\n>p\nGGCC\n");
+  const ProgramResult result = embed({sequences, "-o", out_, "--report", page, "--soft-mask", "keep"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  const ReportData data(content_of(page));
+  EXPECT_EQ(data.json("record_names"), nlohmann::json({"s", "n", "none", "p"}));
+  EXPECT_THAT(data.column("record_length"), ::testing::ElementsAre(20'000, 4, 0, 4));
+  EXPECT_THAT(data.column("record_windows"), ::testing::ElementsAre(20, 1, 0, 1));
+  EXPECT_EQ(data.json("summary")["windows"], 22);
+  EXPECT_EQ(data.json("summary")["windows_without_vector"], 1);
+  EXPECT_EQ(data.column("window_x").size(), 21U);
+  EXPECT_EQ(data.json("throughput")["done"].back(), 20'008);
+  EXPECT_THAT(data.json("run")["command"].get<std::string>(),
+              AllOf(StartsWith("dnamamba embed -q"), EndsWith("--report " + page + " --soft-mask keep")));
+  EXPECT_EQ(data.json("run")["inputs"], nlohmann::json({sequences}));
+}
+
+TEST_F(EmbedCommand, AReportGoesWithStdoutAndDoesNotChangeTheRows) {
+  const std::string page = folder_.file("page.html");
+  const ProgramResult result = embed({good_, "--report", page});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.out, embed({good_}).out);
+  EXPECT_THAT(content_of(page), StartsWith("<!doctype html>"));
+}
+
+TEST_F(EmbedCommand, AMapDoesNotDependOnThreads) {
+  const std::string sequences = folder_.write("s.fa", random_fasta("s", 30'000));
+  std::vector<ReportData> pages;
+  for (const char* threads : {"1", "2"}) {
+    const std::string page = folder_.file(std::string("page") + threads + ".html");
+    const ProgramResult result = dnamamba(
+        {"embed", "-q", "-m", tiny_model(), "-t", threads, sequences, "-w", "100", "-o", "-", "--report", page});
+    ASSERT_EQ(result.status, 0) << result.err;
+    pages.emplace_back(content_of(page));
+  }
+  EXPECT_EQ(pages[0].text("window_x"), pages[1].text("window_x"));
+  EXPECT_EQ(pages[0].text("window_y"), pages[1].text("window_y"));
+  EXPECT_EQ(pages[0].text("summary"), pages[1].text("summary"));
+}
+
+TEST_F(EmbedCommand, AReportThatCanNotBeWrittenLeavesNothing) {
+  expect_refusal(embed({good_, "-o", out_, "--report", folder_.write("there.html", "mine")}), 1, "already exists");
+  EXPECT_EQ(content_of(folder_.file("there.html")), "mine");
+  expect_refusal(embed({good_, "-o", out_, "--report", folder_.file("absent/page.html")}), 1, "absent");
+  expect_refusal(embed({good_, "-o", out_, "--report", "/dev/full"}), 1, "/dev/full");
+  expect_refusal(embed({good_, "-o", out_, "--report", "-"}), 2, "--report needs the name of a file");
+  expect_refusal(embed({good_, "-o", out_, "--report", folder_.path().string() + "/./rows.npz"}), 2, "the same file");
+  const std::string bad = folder_.write("bad.fa", ">b\nAC!\n");
+  expect_refusal(embed({bad, "-o", out_, "--report", folder_.file("page.html")}), 1, "bad.fa: record b");
+  EXPECT_FALSE(fs::exists(folder_.file("page.html")));
 }
 
 // ---- stopping

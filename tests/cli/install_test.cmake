@@ -3,6 +3,7 @@ file(REMOVE_RECURSE ${PREFIX})
 execute_process(COMMAND ${CMAKE_COMMAND} --install ${BUILD} --prefix ${PREFIX} OUTPUT_QUIET COMMAND_ERROR_IS_FATAL ANY)
 set(expected
   bin/dnamamba share/dnamamba/pretrained/dnamamba-tiny/model.safetensors share/doc/dnamamba/LICENSE
+  share/doc/dnamamba/licences/echarts-NOTICE
   share/bash-completion/completions/dnamamba share/zsh/site-functions/_dnamamba)
 if(HELP2MAN)
   list(APPEND expected share/man/man1/dnamamba.1 share/man/man1/dnamamba-embed.1 share/man/man1/dnamamba-score.1 share/man/man1/dnamamba-doctor.1)
