@@ -19,7 +19,6 @@
 #include "core/engine/embed_map.h"
 #include "core/engine/run_settings.h"
 #include "core/model/model_folder.h"
-#include "core/model/registry.h"
 #include "core/outputs/embedding_report.h"
 #include "core/outputs/embedding_writer.h"
 
@@ -212,7 +211,7 @@ outputs::ReportRun run_of(const Arguments& arguments, const EmbedCommand& comman
   run.command = typed("embed", arguments);
   run.inputs = command.sequences;
   const auto add = [&](const char* name, const std::string& value) { run.settings.emplace_back(name, value); };
-  add("Model", base::concat(command.model, ": ", model::describe(model.config)));
+  add("Model", base::concat(command.model.model, ": ", model::describe(model.config)));
   add("Vector", base::concat(model.config.d_model, " numbers, ",
                              job.layer < 0 ? "after the final norm" : base::concat("after layer ", job.layer)));
   add("Windows", windows_of(command));
