@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "core/io/alignment_source.h"
 #include "tests/io/records.h"
 #include "tests/io/samtools.h"
 #include "tests/support/damage.h"
@@ -43,6 +44,7 @@ class Alignments : public ::testing::Test {
 
   void SetUp() override {
     DNAMAMBA_REQUIRE_SAMTOOLS();
+    forbid_reference_downloads();
     std::string fasta;
     for (std::string& reference : references_) {
       reference = letters(kReference, "ACGT");
