@@ -110,11 +110,13 @@ void AlignmentSource::open_file(std::unique_ptr<files::RawInput> input, PipeFeed
     fail("can't be opened as alignments: fetch the file again");
   }
   if (pipe_ == nullptr) require_whole(tail_of_file(path_));
-  if (options_.decompression_threads > 0) hts_set_threads(file_.get(), options_.decompression_threads);
   header_.reset(sam_hdr_read(file_.get()));
-  if (header_ != nullptr) return;
-  rethrow_from_pipe();
-  fail(concat("has a damaged header, or none (near byte ", offset(), "): fetch the file again"));
+  if (header_ == nullptr) {
+    rethrow_from_pipe();
+    fail(concat("has a damaged header, or none (near byte ", offset(), "): fetch the file again"));
+  }
+  // Not before: threads that met damage make htslib 1.16 wait for ever when a BAM header asks for the end marker.
+  if (options_.decompression_threads > 0) hts_set_threads(file_.get(), options_.decompression_threads);
 }
 
 /// What htslib reads went through copy_checked_cram.
