@@ -282,8 +282,9 @@ void AlignmentSource::require_whole(std::string_view tail) const {
   else if (format_ == SequenceFormat::kSam && file_->format.compression == no_compression)
     whole = tail.ends_with('\n');
   if (!whole)
-    fail(concat("ends", size_ ? concat(" at byte ", *size_) : "", " without its end marker, after alignment ",
-                alignments_, ": the file is cut short: fetch or write it again"));
+    fail(concat("ends at byte ", pipe_ != nullptr ? pipe_->position() : *size_,
+                " without its end marker, after alignment ", alignments_,
+                ": the file is cut short: fetch or write it again"));
 }
 
 void AlignmentSource::fail(std::string_view what) const {

@@ -59,8 +59,9 @@ bool PipeFeed::send_all(std::string_view bytes) {
 void PipeFeed::copy_all(files::RawInput& input, const Send& send) {
   while (true) {
     const std::string_view piece = input.peek(1);
-    if (piece.empty() || !send(piece)) return;
+    if (piece.empty()) return;
     input.consume(piece.size());
+    if (!send(piece)) return;
   }
 }
 

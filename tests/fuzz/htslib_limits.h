@@ -3,7 +3,7 @@
 #pragma once
 
 extern "C" inline __attribute__((used)) const char* __asan_default_options() {
-  return "allocator_may_return_null=1:max_allocation_size_mb=256";
+  return "allocator_may_return_null=1:max_allocation_size_mb=64";
 }
 
 extern "C" inline __attribute__((used)) const char* __lsan_default_suppressions() {

@@ -260,35 +260,13 @@ TEST(SequenceReader, GivesTheSameRecordsWhereverItsBufferEnds) {
   }
 }
 
-// ---- cut and damaged files
+// ---- cut files; damage_test.cpp has the compressed ones
 
 std::string fasta_text(std::size_t length) {
   std::mt19937 random(22);
   std::string text = ">chr1 x\n";
   for (std::size_t i = 0; i < length; ++i) text += i % 61 == 60 ? '\n' : "ACGT"[random() % 4];
   return text + "\n";
-}
-
-TEST(SequenceReader, SeesEveryCutOfACompressedFasta) {
-  const std::string text = fasta_text(1'500);
-  for (const std::string& stored : {test::gzipped(text), test::bgzipped(text, 400), test::zstd_frame(text)}) {
-    ASSERT_GT(stored.size(), 400U);
-    for (std::size_t cut = 0; cut < stored.size(); ++cut)
-      EXPECT_NE(error_in(stored.substr(0, cut)), "") << "cut after " << cut << " of " << stored.size();
-  }
-}
-
-TEST(SequenceReader, SeesFlippedBitsOfACompressedFasta) {
-  const std::string text = fasta_text(600);
-  const std::vector<Record> expected = records_of(text);
-  for (const std::string& stored : {test::gzipped(text), test::bgzipped(text, 400), test::zstd_frame(text)})
-    for (std::size_t bit = 0; bit < 8 * stored.size(); bit += 3) {
-      std::string damaged = stored;
-      damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ (1 << (bit % 8)));
-      std::vector<Record> records;
-      const std::string error = error_of([&] { records = records_of(damaged); });
-      EXPECT_TRUE(!error.empty() || records == expected) << "bit " << bit;
-    }
 }
 
 TEST(SequenceReader, SeesEveryCutOfAFastqInsideARecord) {
