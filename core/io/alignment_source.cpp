@@ -157,6 +157,7 @@ void AlignmentSource::use_cram_index() {
   const auto index = index_beside(path_, ".crai");
   if (!index) return;
   std::vector<std::int64_t> containers = containers_with(wanted_, *index);
+  selected_ = true;
   file_.reset();  // before the pipe that it reads
   open_cram(std::make_unique<files::RawInput>(path_), std::move(containers));
 }
@@ -257,7 +258,8 @@ std::optional<SequenceChunk> AlignmentSource::next() {
 }
 
 std::int64_t AlignmentSource::offset() const {
-  if (file_->is_cram) return pipe_->position();
+  if (selected_) return pipe_->position();  // htslib's are bytes of the selection
+  if (file_->is_cram) return htell(cram_fd_get_fp(file_->fp.cram));
   if (file_->is_bgzf) return bgzf_tell(file_->fp.bgzf) >> 16;
   return htell(file_->fp.hfile);
 }

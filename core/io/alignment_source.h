@@ -66,6 +66,7 @@ class AlignmentSource : public SequenceSource {
   std::vector<Intervals> wanted_;  // by reference sequence, sorted, apart from each other; empty: all
   std::int64_t alignments_ = 0;    // read so far
   std::int64_t left_out_ = 0;
+  bool selected_ = false;        // containers of a CRAM
   std::string bases_;            // of the current read
   std::int64_t handed_out_ = 0;  // of them
   bool in_read_ = false;

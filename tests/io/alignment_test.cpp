@@ -163,6 +163,17 @@ TEST_F(Alignments, OfCramNeedTheirReference) {
   EXPECT_THAT(error_of([&] { by_us(file("cram")); }), HasSubstr("reference.fa"));
 }
 
+// htslib takes what REF_PATH says for addresses, and has one of its own where it says nothing.
+TEST_F(Alignments, OfCramAreRefusedWhileReferencesCouldBeDownloaded) {
+  const auto reading = [&] { (void)SequenceReader(file("cram")); };
+  for (const char* places : {"", "http://127.0.0.1:9/%s", "http:://127.0.0.1::9/%s"}) {
+    setenv("REF_PATH", places, 1);
+    EXPECT_THROW(reading(), base::Error) << places;
+    forbid_reference_downloads();
+    EXPECT_NO_THROW(reading()) << places;
+  }
+}
+
 // Text that is cut behind a line looks whole.
 TEST_F(Alignments, InPlainTextThatIsCutInsideALineAreErrors) {
   const std::string whole = bytes_of(sam_);
