@@ -9,6 +9,7 @@ readonly build_packages=(g++ cmake ninja-build ccache pkg-config python3-venv ca
   libspdlog-dev libhwy-dev libgtest-dev libgmock-dev libbenchmark-dev)
 readonly test_packages=(samtools tabix)  # to compare with; tabix brings bgzip
 readonly lint_packages=(clang-format clang-tidy)
+readonly fuzz_packages=(clang-14 libclang-rt-14-dev llvm-14)  # llvm-14 names the functions of a finding
 readonly install_packages=(help2man) package_packages=(help2man chrpath)
 # LibTorch is the torch wheel without its Python dependencies; libtorch_cpu.so needs the two small wheels beside it.
 readonly libtorch=(torch==2.11.0 nvidia-cuda-cupti==13.0.85 nvidia-cuda-runtime==13.0.96)
@@ -23,6 +24,10 @@ usage: ./do COMMAND
   test            build everything and run the tests (not the slow ones, nor those that need a GPU)
   build           build the program: build/release/apps/dnamamba
   bench [ARGS]    measure the speed of operators and models; bench read FILE...: of reading, beside samtools
+  fuzz [TARGET [SECONDS]]
+                  feed made-up bytes to the readers, a minute (SECONDS) each, and show what they can't take;
+                  TARGET: one of tests/fuzz/*_fuzz.cpp, or all
+  tsan            what runs in threads, under the thread sanitizer
   install PREFIX  put the program, its library, models, completions and man pages under PREFIX; it goes on using
                   LibTorch and Arrow in .tools/
   package         a release to unpack anywhere: build/package/dnamamba-VERSION-linux-x86_64.tar.gz, LibTorch and Arrow included
@@ -34,7 +39,7 @@ Each command first installs what it misses: Debian packages (apt-get; as root or
 PyPI into .tools/ (0.6 GB to download, 1.5 GB on disk), and ECharts from npm beside them (12 MB to download). What is
 there is not asked for again.
 
-Logs are in build/logs/. Underneath are CMake presets (release, dev, asan, tsan, cuda), which also work alone:
+Logs are in build/logs/. Underneath are CMake presets (release, dev, asan, tsan, fuzz, cuda), which also work alone:
   cmake --preset release && cmake --build --preset release && ctest --preset release
 HELP
 }
@@ -187,6 +192,40 @@ bench() {
   build/release/tests/bench/$of "$@"
 }
 
+fuzz() {
+  local targets=${1:-all} seconds=${2:-60} target work most status=0
+  [ "$targets" != all ] || targets=$(basename -s _fuzz.cpp -a tests/fuzz/*_fuzz.cpp)
+  need_packages "${build_packages[@]}" "${fuzz_packages[@]}"
+  need_echarts
+  part "configure (fuzz)" 1 cmake --preset fuzz
+  part "build (fuzz)" 6 cmake --build --preset fuzz
+  for target in $targets; do
+    [ -f "tests/fuzz/${target}_fuzz.cpp" ] || fail "there is no tests/fuzz/${target}_fuzz.cpp"
+    work=build/fuzz/found/$target
+    mkdir -p "$work/corpus"
+    echo "$target: $seconds s"
+    # 2.5 GB: a zstd file may ask for a window of 2 GiB. What htslib asks for is refused by htslib_limits.h.
+    most=2500
+    ! grep -q htslib_limits "tests/fuzz/${target}_fuzz.cpp" || most=1000000
+    "build/fuzz/tests/fuzz/fuzz_$target" -fork="$(nproc)" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2500 \
+      -malloc_limit_mb=$most -artifact_prefix="$work/" "$work/corpus" "tests/fuzz/corpus/$target" \
+      >"$logs/fuzz-$target.log" 2>&1 || { status=1; grep -E 'ERROR|SUMMARY|not so' "$logs/fuzz-$target.log" || true
+        echo "the input is in $PWD/$work, all that was said in $PWD/$logs/fuzz-$target.log"; }
+  done
+  [ $status = 0 ] || fail "there are findings: fix them, and put their inputs into tests/fuzz/corpus"
+  echo "nothing was found"
+}
+
+tsan() {
+  need_packages "${build_packages[@]}" "${test_packages[@]}"
+  need_echarts
+  need_libtorch
+  part "configure (tsan)" 1 cmake --preset tsan
+  part "build (tsan)" 15 cmake --build --preset tsan
+  run_tests tsan 3
+  [ $failed = 0 ] || fail "what failed is in $PWD/$logs/tests-tsan.log"
+}
+
 install_to() {
   [ $# = 1 ] || fail "install needs one folder, as in: ./do install \$HOME/.local"
   need_installed "${install_packages[@]}"
@@ -224,7 +263,7 @@ lint() {
 
 command=${1:-help}; shift || true
 case $command in
-  demo | build | test | bench | install | package | format | lint) ;;
+  demo | build | test | bench | fuzz | tsan | install | package | format | lint) ;;
   help | -h | --help) help; exit ;;
   *) help >&2; fail "there is no command \"$command\"" ;;
 esac

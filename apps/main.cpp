@@ -16,6 +16,7 @@
 #include "core/base/heap.h"
 #include "core/base/log.h"
 #include "core/base/stop.h"
+#include "core/io/alignment_source.h"
 #include "core/model/registry.h"
 
 namespace dnamamba::apps {
@@ -157,5 +158,6 @@ int status_of(const Arguments& arguments) {
 
 int main(int count, char** words) {
   dnamamba::base::keep_freed_memory();
+  dnamamba::io::forbid_reference_downloads();
   return dnamamba::apps::status_of({words + 1, words + count});
 }

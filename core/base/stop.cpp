@@ -10,7 +10,8 @@
 namespace dnamamba::base {
 namespace {
 
-volatile std::sig_atomic_t received = 0;
+std::atomic<int> received = 0;
+static_assert(std::atomic<int>::is_always_lock_free, "a signal handler may write it");
 
 void on_signal(int signal_number) {
   received = signal_number;

@@ -28,6 +28,10 @@ class RawInput {
   std::string_view peek(std::size_t wanted);
   /// Takes `count` bytes of the last peek().
   void consume(std::size_t count);
+  /// Goes on at byte `offset`, counted from where the input began. Regular files only. @throws IoError.
+  void seek(std::int64_t offset);
+  /// From any thread: whoever waits for bytes of a pipe, now or later, finds its end instead.
+  void give_up();
 
   const std::string& name() const { return name_; }           ///< the path, or "standard input"
   std::int64_t offset() const { return offset_; }             ///< bytes consumed
@@ -38,6 +42,7 @@ class RawInput {
 
   std::string name_;
   Descriptor file_;       // none for standard input, which is not ours to close
+  Descriptor given_up_;   // readable once give_up() was called
   int descriptor_ = 0;    // of either
   bool regular_ = false;  // reads of regular files don't wait for anybody
   bool ended_ = false;    // a terminal must not be asked for its end twice

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/base/error.h"
+#include "core/base/json_text.h"
 #include "core/files/atomic_file.h"
 #include "core/files/descriptor.h"
 
@@ -64,7 +65,7 @@ Metadata parse_metadata(const json& object, const std::string& file) {
 
 std::int64_t parse_count(const json& value, const std::string& where) {
   if (!value.is_number_unsigned() || value.get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max())
-    throw IoError(concat(where, ": ", value.dump(), " is not a count"));
+    throw IoError(concat(where, ": ", base::json_text(value), " is not a count"));
   return value.get<std::int64_t>();
 }
 
@@ -72,7 +73,7 @@ TensorType parse_type(const json& value, const std::string& where) {
   if (value.is_string())
     for (const auto& [dtype, type] : kTypes)
       if (value.get_ref<const std::string&>() == dtype) return type;
-  throw IoError(concat(where, ": dtype ", value.dump(), " is not supported"));
+  throw IoError(concat(where, ": dtype ", base::json_text(value), " is not supported"));
 }
 
 SafetensorsHeader::Entry parse_entry(const json& object, std::int64_t first_byte, const std::string& where) {

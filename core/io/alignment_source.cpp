@@ -14,6 +14,7 @@
 #include "core/base/error.h"
 #include "core/base/stop.h"
 #include "core/files/descriptor.h"
+#include "core/io/cram_checksums.h"
 #include "core/io/index_file.h"
 
 namespace dnamamba::io {
@@ -53,14 +54,18 @@ std::string tail_of_file(const std::string& path) {
   return tail;
 }
 
-/// Where the environment would have htslib fetch references from the network, it is to find none.
-void forbid_downloads() {
+/// Whether htslib would find an address in the environment, or with none there its own. "::" stands for a colon in it.
+bool would_download() {
   const char* places = std::getenv("REF_PATH");
-  if (places == nullptr || std::strstr(places, "//") != nullptr || std::strstr(places, "::") != nullptr)
-    setenv("REF_PATH", "/", 1);
+  return places == nullptr || *places == '\0' || std::strstr(places, "//") != nullptr ||
+         std::strstr(places, "::") != nullptr;
 }
 
 }  // namespace
+
+void forbid_reference_downloads() {
+  if (would_download()) setenv("REF_PATH", "/", 1);
+}
 
 std::optional<SequenceFormat> alignment_format(std::string_view head) {
   char* copy = static_cast<char*>(std::malloc(head.size() + 1));  // hclose() frees it
@@ -82,23 +87,46 @@ AlignmentSource::AlignmentSource(const std::string& path, std::unique_ptr<files:
                                  const SequenceReaderOptions& options)
     : path_(path), name_(input->name()), format_(format), options_(options), size_(input->size()) {
   hts_set_log_level(HTS_LOG_OFF);  // what it would say is in our one line
-  open_file(std::move(input));
-  read_header();
+  const bool stored = path_ != "-" && size_;
+  if (format_ == SequenceFormat::kCram) {
+    if (stored) require_whole(tail_of_file(path_));
+    open_cram(std::move(input), std::nullopt);
+  } else {
+    open_file(std::move(input), stored ? nullptr : PipeFeed::copy_all);
+  }
   if (!options_.regions.empty()) set_regions();
 }
 
-void AlignmentSource::open_file(std::unique_ptr<files::RawInput> input) {
-  if (path_ != "-" && size_) {
+void AlignmentSource::open_file(std::unique_ptr<files::RawInput> input, PipeFeed::Copy copy) {
+  if (copy == nullptr) {
     file_.reset(hts_open(path_.c_str(), "r"));
   } else {
-    pipe_ = std::make_unique<PipeFeed>(std::move(input));
+    pipe_ = std::make_unique<PipeFeed>(std::move(input), std::move(copy));
     hFILE* stream = hdopen(pipe_->take_descriptor(), "r");
     if (stream != nullptr) file_.reset(hts_hopen(stream, name_.c_str(), "r"));
+    if (stream != nullptr && file_ == nullptr) hclose_abruptly(stream);
   }
-  if (file_ == nullptr) fail("can't be opened as alignments: fetch the file again");
+  if (file_ == nullptr) {
+    rethrow_from_pipe();
+    fail("can't be opened as alignments: fetch the file again");
+  }
+  if (pipe_ == nullptr) require_whole(tail_of_file(path_));
+  header_.reset(sam_hdr_read(file_.get()));
+  if (header_ == nullptr) {
+    rethrow_from_pipe();
+    fail(concat("has a damaged header, or none (near byte ", offset(), "): fetch the file again"));
+  }
+  // Not before: threads that met damage make htslib 1.16 wait for ever when a BAM header asks for the end marker.
   if (options_.decompression_threads > 0) hts_set_threads(file_.get(), options_.decompression_threads);
-  if (format_ != SequenceFormat::kCram) return;
-  forbid_downloads();
+}
+
+/// What htslib reads went through copy_checked_cram.
+void AlignmentSource::open_cram(std::unique_ptr<files::RawInput> input,
+                                std::optional<std::vector<std::int64_t>> containers) {
+  if (would_download()) throw base::Error("CRAM is read only after io::forbid_reference_downloads()");
+  open_file(std::move(input), [containers = std::move(containers)](files::RawInput& from, const PipeFeed::Send& send) {
+    copy_checked_cram(from, send, containers);
+  });
   hts_set_opt(file_.get(), CRAM_OPT_REQUIRED_FIELDS,
               SAM_QNAME | SAM_FLAG | SAM_RNAME | SAM_POS | SAM_MAPQ | SAM_CIGAR | SAM_SEQ);
   const std::string& reference = options_.alignments.reference;
@@ -107,12 +135,6 @@ void AlignmentSource::open_file(std::unique_ptr<files::RawInput> input) {
   if (hts_set_fai_filename(file_.get(), reference.c_str()) != 0)
     throw base::IoError(
         concat(reference, ": does not serve as a reference: give FASTA, plain or compressed with bgzip"));
-}
-
-void AlignmentSource::read_header() {
-  if (pipe_ == nullptr) require_whole(tail_of_file(path_));
-  header_.reset(sam_hdr_read(file_.get()));
-  if (header_ == nullptr) fail("has a damaged header, or none: fetch the file again");
 }
 
 void AlignmentSource::set_regions() {
@@ -128,12 +150,22 @@ void AlignmentSource::set_regions() {
     }
   }
   regions.require_all_found(name_);
-  if (pipe_ == nullptr) use_index();
+  if (path_ == "-" || !size_) return;
+  format_ == SequenceFormat::kCram ? use_cram_index() : use_index();
+}
+
+void AlignmentSource::use_cram_index() {
+  const auto index = index_beside(path_, ".crai");
+  if (!index) return;
+  std::vector<std::int64_t> containers = containers_with(wanted_, *index);
+  selected_ = true;
+  file_.reset();  // before the pipe that it reads
+  open_cram(std::make_unique<files::RawInput>(path_), std::move(containers));
 }
 
 void AlignmentSource::use_index() {
   std::optional<std::string> found;
-  for (const char* suffix : {".csi", ".bai", ".crai"})
+  for (const char* suffix : {".csi", ".bai"})
     if (!found) found = index_beside(path_, suffix);
   if (!found) return;
   index_.reset(sam_index_load3(file_.get(), path_.c_str(), found->c_str(), 0));
@@ -162,6 +194,7 @@ bool AlignmentSource::read_alignment() {
   }
   if (result < -1) {
     base::throw_if_stopped();  // then it is only a pipe that ended because of that
+    rethrow_from_pipe();
     const char* what =
         format_ != SequenceFormat::kCram ? "can't be read: the file is cut short or damaged: fetch it again"
         : options_.alignments.reference.empty()
@@ -236,21 +269,38 @@ std::optional<SequenceChunk> AlignmentSource::next() {
 }
 
 std::int64_t AlignmentSource::offset() const {
+  if (selected_) return pipe_->position();  // htslib's are bytes of the selection
   if (file_->is_cram) return htell(cram_fd_get_fp(file_->fp.cram));
   if (file_->is_bgzf) return bgzf_tell(file_->fp.bgzf) >> 16;
   return htell(file_->fp.hfile);
 }
 
+/// What ended a pipe early is more to the point than what htslib makes of it.
+void AlignmentSource::rethrow_from_pipe() {
+  try {
+    if (pipe_ != nullptr) pipe_->rethrow();
+  } catch (const base::IoError& error) {
+    if (alignments_ == 0) throw;
+    throw base::IoError(concat(error.what(), " (after alignment ", alignments_, ")"));
+  }
+}
+
 /// A file that was cut where a block or line ends looks whole but for its end marker.
 void AlignmentSource::require_whole(std::string_view tail) const {
-  const bool bgzf = file_->format.compression == ::bgzf;
-  const bool whole =
-      file_->is_cram ? tail.find(kCramEnd) != std::string_view::npos
-      : bgzf         ? tail.ends_with(kBgzfEnd)
-             : format_ != SequenceFormat::kSam || file_->format.compression != no_compression || tail.ends_with('\n');
+  bool whole = true;
+  std::string_view missing = " without its end marker, after alignment ", remedy = "";
+  if (format_ == SequenceFormat::kCram) {
+    whole = tail.find(kCramEnd) != std::string_view::npos;
+  } else if (file_->format.compression == bgzf) {
+    whole = tail.ends_with(kBgzfEnd);
+  } else if (format_ == SequenceFormat::kSam && file_->format.compression == no_compression) {
+    whole = tail.ends_with('\n');
+    missing = " inside a line, after alignment ";
+    remedy = ", or, if you know that it is whole, end its last line: echo >> FILE";
+  }
   if (!whole)
-    fail(concat("ends", size_ ? concat(" at byte ", *size_) : "", " without its end marker, after alignment ",
-                alignments_, ": the file is cut short: fetch or write it again"));
+    fail(concat("ends at byte ", pipe_ != nullptr ? pipe_->position() : *size_, missing, alignments_,
+                ": the file is cut short: fetch or write it again", remedy));
 }
 
 void AlignmentSource::fail(std::string_view what) const {

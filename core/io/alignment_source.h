@@ -7,15 +7,19 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "core/files/raw_input.h"
+#include "core/io/cram_index.h"
 #include "core/io/pipe_feed.h"
 #include "core/io/sequence_reader.h"
 #include "core/io/sequence_source.h"
 
 namespace dnamamba::io {
+
+/// Makes sure that htslib finds no reference of a CRAM in the network. It changes the environment: call it in main(),
+/// before there are threads. Without it, AlignmentSource refuses CRAM.
+void forbid_reference_downloads();
 
 /// Which kind of alignments a file holds that begins with `head` (4 KiB are enough), or nullopt.
 std::optional<SequenceFormat> alignment_format(std::string_view head);
@@ -34,17 +38,17 @@ class AlignmentSource : public SequenceSource {
   std::int64_t left_out() const override { return left_out_; }
 
  private:
-  using Intervals = std::vector<std::pair<std::int64_t, std::int64_t>>;  // sorted, apart from each other
-
-  void open_file(std::unique_ptr<files::RawInput> input);
-  void read_header();
+  void open_file(std::unique_ptr<files::RawInput> input, PipeFeed::Copy copy);
+  void open_cram(std::unique_ptr<files::RawInput> input, std::optional<std::vector<std::int64_t>> containers);
   void set_regions();
   void use_index();
+  void use_cram_index();
   bool read_alignment();
   bool overlaps_region() const;
   bool passes() const;
   void take_bases();
   std::int64_t offset() const;
+  void rethrow_from_pipe();
   void require_whole(std::string_view tail) const;
   [[noreturn]] void fail(std::string_view what) const;
 
@@ -59,9 +63,10 @@ class AlignmentSource : public SequenceSource {
   std::unique_ptr<hts_idx_t, void (*)(hts_idx_t*)> index_{nullptr, hts_idx_destroy};
   std::unique_ptr<hts_itr_t, void (*)(hts_itr_t*)> iterator_{nullptr, hts_itr_destroy};
   std::unique_ptr<bam1_t, void (*)(bam1_t*)> alignment_{bam_init1(), bam_destroy1};
-  std::vector<Intervals> wanted_;  // by reference sequence; empty: all
+  std::vector<Intervals> wanted_;  // by reference sequence, sorted, apart from each other; empty: all
   std::int64_t alignments_ = 0;    // read so far
   std::int64_t left_out_ = 0;
+  bool selected_ = false;        // containers of a CRAM
   std::string bases_;            // of the current read
   std::int64_t handed_out_ = 0;  // of them
   bool in_read_ = false;

@@ -10,6 +10,7 @@ namespace dnamamba::io {
 namespace {
 
 constexpr std::size_t kWholeLine = std::numeric_limits<std::size_t>::max() / 2;
+constexpr std::string_view kBlanks = " \t";
 constexpr std::size_t kMostReserved = std::size_t{16} << 20;  // bases; longer chunks grow as they are read
 
 /// From '!' to '~'.
@@ -118,22 +119,34 @@ bool FastaSource::at_end_of_sequence() {
 /// Appends up to chunk_length_ bases; true if the record has no more of them.
 bool FastaSource::take_bases(std::string& bases) {
   while (!at_end_of_sequence()) {
+    if (format_ == SequenceFormat::kFasta) skip_blanks();
     const std::size_t room = chunk_length_ - bases.size();
     const LinePiece piece = lines_.piece(room);
     if (!piece.text.empty() && room == 0) return false;
     const std::string_view taken = piece.text.substr(0, room);
-    check_sequence(taken, length_ + static_cast<std::int64_t>(bases.size()));
-    bases.append(taken);
-    const bool took_all = taken.size() == piece.text.size();
-    lines_.skip(taken.size());
+    const std::size_t letters = count_letters(taken, length_ + static_cast<std::int64_t>(bases.size()));
+    bases.append(taken.substr(0, letters));
+    const bool took_all = letters == piece.text.size();
+    lines_.skip(letters);
     if (took_all && piece.ends_line) lines_.end_line();
   }
   return true;
 }
 
-void FastaSource::check_sequence(std::string_view piece, std::int64_t position) const {
+/// Blanks among the letters of FASTA are layout, as they are to `samtools faidx`.
+void FastaSource::skip_blanks() {
+  for (std::string_view head = lines_.head(1); !head.empty(); head = lines_.head(1)) {
+    const std::size_t blanks = std::min(head.find_first_not_of(kBlanks), head.size());
+    if (blanks == 0) return;
+    lines_.skip(blanks);
+  }
+}
+
+/// How many letters come before the first blank of FASTA, or the end.
+std::size_t FastaSource::count_letters(std::string_view piece, std::int64_t position) const {
   const std::size_t bad = find_unprintable(piece);
-  if (bad == std::string_view::npos) return;
+  if (bad == std::string_view::npos) return piece.size();
+  if (format_ == SequenceFormat::kFasta && kBlanks.find(piece[bad]) != std::string_view::npos) return bad;
   fail(base::concat("has the byte ", hex(piece[bad]), " at position ", position + static_cast<std::int64_t>(bad),
                     " (0-based): a sequence is letters without blanks: remove it, or fetch the file again"));
 }

@@ -31,7 +31,8 @@ class FastaSource : public SequenceSource {
   void split_header();
   bool take_bases(std::string& bases);
   bool at_end_of_sequence();
-  void check_sequence(std::string_view piece, std::int64_t position) const;
+  void skip_blanks();
+  std::size_t count_letters(std::string_view piece, std::int64_t position) const;
   void check_qualities();
   void skip_separator_line();
   std::int64_t count_qualities();

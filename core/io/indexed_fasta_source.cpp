@@ -16,15 +16,21 @@ namespace {
 
 using base::concat;
 
-// "name\tlength\t…"
+// "name\tlength\toffset\tbases a line\tbytes a line", and for FASTQ one more. htslib divides by the bases a line.
 std::optional<FaiRecord> fai_record(std::string_view line) {
   const std::size_t tab = line.find('\t');
-  const std::size_t next_tab = tab == std::string_view::npos ? tab : line.find('\t', tab + 1);
-  if (next_tab == std::string_view::npos) return std::nullopt;
+  if (tab == std::string_view::npos) return std::nullopt;
   FaiRecord record{std::string(line.substr(0, tab))};
-  const char* end = line.data() + next_tab;
-  const auto read = std::from_chars(line.data() + tab + 1, end, record.length);
-  if (read.ec != std::errc{} || read.ptr != end || record.length < 0) return std::nullopt;
+  std::int64_t offset = 0, line_bases = 0, line_bytes = 0;
+  const char* at = line.data() + tab;
+  const char* const end = line.data() + line.size();
+  for (std::int64_t* const number : {&record.length, &offset, &line_bases, &line_bytes}) {
+    if (at == end || *at != '\t') return std::nullopt;
+    const auto read = std::from_chars(at + 1, end, *number);
+    if (read.ec != std::errc{} || *number < 0) return std::nullopt;
+    at = read.ptr;
+  }
+  if (line_bytes < line_bases || (line_bases == 0 && record.length > 0)) return std::nullopt;
   return record;
 }
 
@@ -50,17 +56,18 @@ std::unique_ptr<IndexedFastaSource> IndexedFastaSource::open(const std::string& 
   const auto gzi = bgzf ? index_beside(path, ".gzi") : std::nullopt;
   if (!fai || (bgzf && !gzi)) return nullptr;
   hts_set_log_level(HTS_LOG_OFF);
-  faidx_t* index = fai_load3(path.c_str(), fai->c_str(), gzi ? gzi->c_str() : nullptr, 0);
+  std::vector<FaiRecord> records = read_fai(*fai);
+  Index index(fai_load3(path.c_str(), fai->c_str(), gzi ? gzi->c_str() : nullptr, 0), fai_destroy);
   if (index == nullptr)
     throw base::IoError(
         concat(*fai, ": does not serve as an index of ", path, ": make it again with `samtools faidx`"));
   return std::unique_ptr<IndexedFastaSource>(
-      new IndexedFastaSource(path, index, read_fai(*fai), regions, chunk_length));
+      new IndexedFastaSource(path, std::move(index), std::move(records), regions, chunk_length));
 }
 
-IndexedFastaSource::IndexedFastaSource(std::string path, faidx_t* index, std::vector<FaiRecord> records,
+IndexedFastaSource::IndexedFastaSource(std::string path, Index index, std::vector<FaiRecord> records,
                                        RegionList regions, std::int64_t chunk_length)
-    : path_(std::move(path)), index_(index, fai_destroy), chunk_length_(chunk_length) {
+    : path_(std::move(path)), index_(std::move(index)), chunk_length_(chunk_length) {
   for (const FaiRecord& record : records)
     for (Region& region : regions.of(record.name, record.length, path_)) {
       const std::int64_t end = std::min(region.end, record.length);

@@ -31,7 +31,9 @@ class IndexedFastaSource : public SequenceSource {
   ReadProgress progress() const override { return {read_, wanted_}; }
 
  private:
-  IndexedFastaSource(std::string path, faidx_t* index, std::vector<FaiRecord> records, RegionList regions,
+  using Index = std::unique_ptr<faidx_t, void (*)(faidx_t*)>;
+
+  IndexedFastaSource(std::string path, Index index, std::vector<FaiRecord> records, RegionList regions,
                      std::int64_t chunk_length);
   struct Wanted {
     Region region;
@@ -40,7 +42,7 @@ class IndexedFastaSource : public SequenceSource {
   std::string fetch(const Wanted& wanted, std::int64_t begin, std::int64_t end) const;
 
   std::string path_;
-  std::unique_ptr<faidx_t, void (*)(faidx_t*)> index_;
+  Index index_;
   std::int64_t chunk_length_;
   std::vector<Wanted> wanted_regions_;
   std::size_t current_ = 0;

@@ -123,19 +123,18 @@ void validate(const ModelConfig& config) {
   require_size("d_model", config.d_model);
   require(!config.layers.empty(), "there are no layers");
   require(config.norm_epsilon > 0 && std::isfinite(config.norm_epsilon), "norm_epsilon must be positive");
-  std::int64_t next = 0;  // weights are numbered in the order of their first use
+  std::vector<const LayerConfig*> first;  // with these weights, which are numbered in the order of their first use
   for (const LayerConfig& layer : config.layers) {
+    const auto next = static_cast<std::int64_t>(first.size());
     std::visit([](const auto& mixer) { validate_mixer(mixer); }, layer.mixer);
     if (layer.mlp) require_size("mlp.d_hidden", layer.mlp->d_hidden);
     require(layer.weights >= 0 && layer.weights <= next,
             concat("weights = ", layer.weights, " skips a number; the next new one is ", next));
-    if (layer.weights == next) ++next;
+    if (layer.weights == next) first.push_back(&layer);
+    const LayerConfig& other = *first[layer.weights];
+    require(layer.mixer == other.mixer && layer.mlp == other.mlp && layer.norm == other.norm,
+            concat("layers that share weights ", layer.weights, " differ"));
   }
-  for (const LayerConfig& layer : config.layers)
-    for (const LayerConfig& other : config.layers)
-      require(layer.weights != other.weights ||
-                  (layer.mixer == other.mixer && layer.mlp == other.mlp && layer.norm == other.norm),
-              concat("layers that share weights ", layer.weights, " differ"));
 }
 
 ModelConfig config_from_json(const json& object) {

@@ -12,6 +12,15 @@ namespace {
 using base::concat;
 using nlohmann::json;
 
+constexpr std::int64_t kLargest = 1 << 20;  // what is multiplied or rounded up stays far from overflow
+
+std::int64_t size_from(JsonReader& reader, const std::string& key, std::int64_t fallback, std::int64_t least = 1) {
+  const auto value = reader.get(key, fallback);
+  if (value < least || value > kLargest)
+    throw base::Error(concat(reader.where(), ": ", key, " = ", value, " is not between ", least, " and ", kLargest));
+  return value;
+}
+
 std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
@@ -46,7 +55,7 @@ Mamba1Config mamba_ssm_mixer(const json& ssm_cfg, std::int64_t d_model) {
   Mamba1Config mixer;
   mixer.d_state = reader.get("d_state", mixer.d_state);
   mixer.d_conv = reader.get("d_conv", mixer.d_conv);
-  mixer.d_inner = reader.get("expand", std::int64_t{2}) * d_model;
+  mixer.d_inner = size_from(reader, "expand", 2) * d_model;
   mixer.dt_rank = dt_rank_from(reader, "dt_rank", d_model);
   mixer.dt_min = reader.get("dt_min", mixer.dt_min);
   mixer.dt_max = reader.get("dt_max", mixer.dt_max);
@@ -63,16 +72,14 @@ Mamba1Config mamba_ssm_mixer(const json& ssm_cfg, std::int64_t d_model) {
 ModelConfig from_mamba_ssm(const json& object) {
   JsonReader reader(object, "config.json");
   ModelConfig config;
-  config.d_model = reader.get("d_model", std::int64_t{2560});
-  const auto multiple = reader.get("pad_vocab_size_multiple", std::int64_t{8});
-  if (multiple < 1) throw base::Error("config.json: pad_vocab_size_multiple must be at least 1");
-  config.vocabulary = round_up(reader.get("vocab_size", std::int64_t{50277}), multiple);
+  config.d_model = size_from(reader, "d_model", 2560);
+  const auto multiple = size_from(reader, "pad_vocab_size_multiple", 8);
+  config.vocabulary = round_up(size_from(reader, "vocab_size", 50277), multiple);
   const json empty = json::object();
   LayerConfig layer;
   layer.mixer = mamba_ssm_mixer(reader.has("ssm_cfg") ? reader.raw("ssm_cfg") : empty, config.d_model);
   reader.ignore("ssm_cfg");
-  const auto hidden = reader.get("d_intermediate", std::int64_t{0});
-  if (hidden < 0) throw base::Error(concat("config.json: d_intermediate = ", hidden, " is negative"));
+  const auto hidden = size_from(reader, "d_intermediate", 0, /*least=*/0);
   if (hidden > 0) layer.mlp = MlpConfig{round_up(hidden, 128)};
   if (reader.has("attn_layer_idx") && !reader.raw("attn_layer_idx").empty())
     throw base::Error("config.json: attn_layer_idx names attention layers, which this version does not support");
@@ -126,12 +133,12 @@ constexpr const char* kTransformersBookkeeping[] = {"_name_or_path",
 ModelConfig from_transformers(const json& object) {
   JsonReader reader(object, "config.json");
   ModelConfig config;
-  config.d_model = reader.get("hidden_size", std::int64_t{768});
-  config.vocabulary = reader.get("vocab_size", std::int64_t{50280});
+  config.d_model = size_from(reader, "hidden_size", 768);
+  config.vocabulary = size_from(reader, "vocab_size", 50280);
   Mamba1Config mixer;
   mixer.d_state = reader.get("state_size", mixer.d_state);
   mixer.d_conv = reader.get("conv_kernel", mixer.d_conv);
-  mixer.d_inner = reader.get("expand", std::int64_t{2}) * config.d_model;
+  mixer.d_inner = size_from(reader, "expand", 2) * config.d_model;
   if (const auto inner = reader.get("intermediate_size", mixer.d_inner); inner != mixer.d_inner)
     throw base::Error(
         concat("config.json: intermediate_size = ", inner, " is not expand * hidden_size = ", mixer.d_inner));

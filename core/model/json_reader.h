@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/base/error.h"
+#include "core/base/json_text.h"
 
 namespace dnamamba::model {
 
@@ -65,7 +66,7 @@ class JsonReader {
     } else if constexpr (std::is_floating_point_v<T>) {
       right = value.is_number();
     }
-    if (!right) throw base::Error(where_ + ": \"" + key + "\" has the wrong type: " + value.dump());
+    if (!right) throw base::Error(where_ + ": \"" + key + "\" has the wrong type: " + base::json_text(value));
     return value.get<T>();
   }
 

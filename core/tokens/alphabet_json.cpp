@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/base/error.h"
+#include "core/base/json_text.h"
 #include "core/tokens/alphabet.h"
 
 namespace dnamamba::tokens {
@@ -64,7 +65,8 @@ class StrictObject {
 std::int64_t integer(const Json& value, const std::string& key, std::int64_t least, std::int64_t most) {
   const bool too_big = value.is_number_unsigned() && value.get<std::uint64_t>() > std::uint64_t{INT64_MAX};
   if (!value.is_number_integer() || too_big || value.get<std::int64_t>() < least || value.get<std::int64_t>() > most)
-    throw IoError(concat("\"", key, "\" is ", value.dump(), ", not a whole number from ", least, " to ", most));
+    throw IoError(
+        concat("\"", key, "\" is ", base::json_text(value), ", not a whole number from ", least, " to ", most));
   return value.get<std::int64_t>();
 }
 
@@ -73,7 +75,7 @@ std::uint8_t id(const Json& value, const std::string& key) {
 }
 
 std::string text_of(const Json& value, const std::string& key) {
-  if (!value.is_string()) throw IoError(concat("\"", key, "\" is ", value.dump(), ", not a string"));
+  if (!value.is_string()) throw IoError(concat("\"", key, "\" is ", base::json_text(value), ", not a string"));
   return value.get<std::string>();
 }
 

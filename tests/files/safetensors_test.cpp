@@ -180,6 +180,10 @@ TEST(Safetensors, DeepNestingIsAnErrorAndNotACrash) {
   const std::string deep = "{\"a\":" + std::string(1'000'000, '[');
   EXPECT_THROW(read_safetensors(folder.write("f", file_with(deep, 0))), IoError);
   EXPECT_THROW(read_safetensors(folder.write("f", file_with(deep + std::string(1'000'000, ']') + "}", 0))), IoError);
+  const std::string dtype = R"({"a":{"dtype":)" + std::string(1'000'000, '[') + std::string(1'000'000, ']') +
+                            R"(,"shape":[],"data_offsets":[0,0]}})";
+  EXPECT_THAT(error_text<IoError>([&] { read_safetensors(folder.write("f", file_with(dtype, 0))); }),
+              HasSubstr("dtype an array"));
 }
 
 TEST(Safetensors, AHugeHeaderLengthAsksForNoMemory) {

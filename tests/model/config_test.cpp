@@ -133,6 +133,9 @@ TEST(MambaSsmConfig, WhatItCantHonourIsRefusedByName) {
   EXPECT_THAT(refusal(base, [](json& j) { j["vocab_size"] = 50277; }), HasSubstr("vocabulary"));
   EXPECT_THAT(refusal(base, [](json& j) { j["pad_vocab_size_multiple"] = 0; }), HasSubstr("pad_vocab_size_multiple"));
   EXPECT_THAT(refusal(base, [](json& j) { j["d_intermediate"] = -1; }), HasSubstr("d_intermediate"));
+  for (const char* key : {"d_model", "vocab_size", "pad_vocab_size_multiple", "d_intermediate"})
+    EXPECT_THAT(refusal(base, [&](json& j) { j[key] = INT64_MAX; }), HasSubstr(key));
+  EXPECT_THAT(refusal(base, [](json& j) { j["ssm_cfg"]["expand"] = INT64_MAX; }), HasSubstr("expand"));
 }
 
 TEST(TransformersConfig, EveryOptionChangesWhatIsBuilt) {
