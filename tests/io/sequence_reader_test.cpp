@@ -169,7 +169,7 @@ TEST(SequenceReader, RefusesQualitiesThatAreNotAsManyAsTheBases) {
 }
 
 TEST(SequenceReader, FailsAgainAfterItFailed) {
-  const test::MemoryFile file(">a\nAC GT\n>b\nA\n");
+  const test::MemoryFile file(">a\nAC\vGT\n>b\nA\n");
   SequenceReader reader(file.path());
   EXPECT_THROW((void)reader.next(), base::IoError);
   EXPECT_THROW((void)reader.next(), base::IoError);

@@ -276,7 +276,8 @@ page.fill(() => {
       return page.no_chart("lengths-chart", "no chart");
     }
     find("lengths-says").textContent = `How many records are how long, in bases.${equal_ratio ? " Each bar reaches to 1.33 times the length of the one before." : ""}${empty}`;
-    page.histogram("lengths-chart", counts.map((count, i) => ({ label: short(edges[i]), count,
+    const alike = new Set(edges.map((edge) => short(edge))).size < edges.length;  // lengths too close for three digits
+    page.histogram("lengths-chart", counts.map((count, i) => ({ label: alike ? number(edges[i]) : short(edges[i]), count,
       range: edges[i + 1] - edges[i] === 1 ? counted(edges[i], "base") : `${number(edges[i])} to ${number(edges[i + 1] - 1)} bases` })), "bases", "record");
   }
 
