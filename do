@@ -149,7 +149,7 @@ test_all() {
   need_packages "${build_packages[@]}" "${test_packages[@]}"
   fetch_for_tests
   part "configure (asan)" 1 cmake --preset asan
-  part "build (asan)" 5 cmake --build --preset asan
+  part "build (asan)" 6 cmake --build --preset asan
   part "LibTorch, test Python" 1 fetched
   part "configure" 1 cmake --preset release
   part "build" 7 cmake --build --preset release
