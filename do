@@ -170,7 +170,7 @@ test_all() {
   need_echarts
   fetch_for_tests
   part "configure (asan)" 1 cmake --preset asan
-  part "build (asan)" 5 cmake --build --preset asan
+  part "build (asan)" 6 cmake --build --preset asan
   part "LibTorch, Arrow, Python" 1 fetched
   part "configure" 1 cmake --preset release
   part "build" 7 cmake --build --preset release

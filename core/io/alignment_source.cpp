@@ -108,7 +108,8 @@ void AlignmentSource::open_file(std::unique_ptr<files::RawInput> input, PipeFeed
   }
   if (file_ == nullptr) {
     rethrow_from_pipe();
-    fail("can't be opened as alignments: fetch the file again");
+    fail(concat("can't be opened as alignments (near byte ", pipe_ != nullptr ? pipe_->position() : 0,
+                "): fetch the file again"));
   }
   if (pipe_ == nullptr) require_whole(tail_of_file(path_));
   header_.reset(sam_hdr_read(file_.get()));

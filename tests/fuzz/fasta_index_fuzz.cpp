@@ -1,6 +1,7 @@
 // Any bytes as the .fai of a FASTA file.
 #include "core/io/sequence_reader.h"
 #include "tests/fuzz/fuzz_target.h"
+#include "tests/fuzz/htslib_limits.h"
 #include "tests/support/temp_dir.h"
 
 int LLVMFuzzerInitialize(int*, char***) {
