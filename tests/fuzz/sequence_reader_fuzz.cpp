@@ -51,9 +51,10 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const dnamamba::test::MemoryFile file(text_of(data, size));
   const Outcome whole = read(file.path(), 1 << 16, 0), cut = read(file.path(), 7, 0);
   if (!whole.whole || !cut.whole) return 0;
-  // Of CRAM either we or htslib sees first what is wrong.
-  const bool same =
-      text_of(data, size).starts_with("CRAM") ? whole.error.empty() == cut.error.empty() : whole.error == cut.error;
+  // Of alignments either we or htslib sees first what is wrong.
+  const bool alignments = whole.error.find("alignment") != std::string::npos ||
+                          whole.error.find("near byte") != std::string::npos || text_of(data, size).starts_with("CRAM");
+  const bool same = alignments ? whole.error.empty() == cut.error.empty() : whole.error == cut.error;
   require(same, "the error does not depend on the chunks");
   require(!whole.error.empty() || whole.records == cut.records, "the records do not depend on the chunks");
   if (!text_of(data, size).starts_with("\x1f\x8b")) return 0;
