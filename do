@@ -5,7 +5,7 @@ cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 readonly logs=build/logs genome=tests/data/genomes/Mycoplasmoides_genitalium.fa.gz
 
 readonly build_packages=(g++ cmake ninja-build ccache pkg-config python3-venv ca-certificates
-  libhts-dev libhdf5-dev libboost-program-options-dev nlohmann-json3-dev libzstd-dev zlib1g-dev libssl-dev
+  libhts-dev libhdf5-dev libboost-program-options-dev nlohmann-json3-dev libdeflate-dev libzstd-dev zlib1g-dev libssl-dev
   libspdlog-dev libhwy-dev libgtest-dev libgmock-dev libbenchmark-dev)
 readonly test_packages=(samtools tabix)  # to compare with; tabix brings bgzip
 readonly lint_packages=(clang-format clang-tidy)

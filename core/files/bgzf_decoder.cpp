@@ -1,5 +1,7 @@
 // BGZF: gzip members of at most 64 KiB that say how long they are, so that threads can inflate them side by side.
 // An empty one marks the end of the file: without it the file was cut, and that is seen on a pipe too.
+#include <libdeflate.h>
+
 #include <cstring>
 #include <deque>
 #include <exception>
@@ -12,7 +14,6 @@
 
 #include "core/base/bounded_queue.h"
 #include "core/files/decoder.h"
-#include "core/files/inflate_stream.h"
 
 namespace dnamamba::files {
 namespace {
@@ -91,19 +92,24 @@ class BlockReader {
   bool marked_end_ = false;
 };
 
-std::string inflate_block(InflateStream& stream, const Block& block, const std::string& name) {
+using Inflater = std::unique_ptr<libdeflate_decompressor, void (*)(libdeflate_decompressor*)>;
+
+Inflater make_inflater() {
+  Inflater inflater(libdeflate_alloc_decompressor(), libdeflate_free_decompressor);
+  if (inflater == nullptr) throw std::bad_alloc();
+  return inflater;
+}
+
+/// By libdeflate, which takes half of zlib's time for blocks that are whole in memory.
+std::string inflate_block(const Inflater& inflater, const Block& block, const std::string& name) {
   std::string bytes(block.length, '\0');
-  stream.reset();
-  stream->next_in = reinterpret_cast<Bytef*>(const_cast<char*>(block.deflated.data()));
-  stream->avail_in = static_cast<uInt>(block.deflated.size());
-  stream->next_out = reinterpret_cast<Bytef*>(bytes.data());
-  stream->avail_out = static_cast<uInt>(bytes.size());
-  const int result = inflate(stream.get(), Z_FINISH);
-  if (result == Z_MEM_ERROR) throw std::bad_alloc();
-  if (result != Z_STREAM_END || stream->avail_in != 0 || stream->avail_out != 0)
+  std::size_t taken = 0;
+  const auto result = libdeflate_deflate_decompress_ex(inflater.get(), block.deflated.data(), block.deflated.size(),
+                                                       bytes.data(), bytes.size(), &taken, nullptr);
+  if (result != LIBDEFLATE_SUCCESS || taken != block.deflated.size())
     throw_damaged(name, block.offset, "a BGZF block that does not inflate to its length");
-  const uLong crc = crc32(0, reinterpret_cast<const Bytef*>(bytes.data()), static_cast<uInt>(bytes.size()));
-  if (crc != block.crc) throw_damaged(name, block.offset, "a BGZF block with a wrong CRC");
+  if (libdeflate_crc32(0, bytes.data(), bytes.size()) != block.crc)
+    throw_damaged(name, block.offset, "a BGZF block with a wrong CRC");
   return bytes;
 }
 
@@ -152,10 +158,10 @@ class InflatingThreads {
   }
 
   void work() {
-    InflateStream stream(InflateStream::kRaw);
+    const Inflater inflater = make_inflater();
     while (std::optional<Job> job = jobs_.pop()) {
       try {
-        job->bytes.set_value(inflate_block(stream, job->block, blocks_.name()));
+        job->bytes.set_value(inflate_block(inflater, job->block, blocks_.name()));
       } catch (...) {
         job->bytes.set_exception(std::current_exception());
       }
@@ -192,12 +198,12 @@ class BgzfDecoder : public Decoder {
     bytes_.clear();
     if (threads_) return threads_->next(bytes_);
     if (!blocks_.next(block_)) return false;
-    bytes_ = inflate_block(stream_, block_, blocks_.name());
+    bytes_ = inflate_block(inflater_, block_, blocks_.name());
     return true;
   }
 
   BlockReader blocks_;
-  InflateStream stream_{InflateStream::kRaw};
+  Inflater inflater_ = make_inflater();
   Block block_;
   std::string bytes_;  // of the block being handed out, of which `taken_` are gone
   std::size_t taken_ = 0;

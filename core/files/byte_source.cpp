@@ -43,16 +43,6 @@ void refuse_other_compressions(std::string_view head, const std::string& name) {
                                        "` and read from -"));
 }
 
-Compression tell(std::string_view head, const std::string& name) {
-  refuse_other_compressions(head, name);
-  if (is_bgzf(head)) return Compression::kBgzf;
-  if (begins_with(head, kGzipMagic)) return Compression::kGzip;
-  if (begins_with(head, kZstdMagic)) return Compression::kZstd;
-  if (head.size() >= 4 && (head[0] & 0xf0) == 0x50 && head.substr(1, 3) == kZstdSkippableMagic)
-    return Compression::kZstd;
-  return Compression::kNone;
-}
-
 class PlainDecoder : public Decoder {
  public:
   explicit PlainDecoder(RawInput& input) : input_(input) {}
@@ -69,8 +59,27 @@ class PlainDecoder : public Decoder {
   RawInput& input_;
 };
 
-std::unique_ptr<Decoder> make_decoder(Compression kind, RawInput& input, int threads) {
-  switch (kind) {
+constexpr std::string_view kFetchAgain = ": the file is cut short or damaged: fetch or compress it again";
+
+}  // namespace
+
+Compression compression_of(RawInput& input) {
+  const std::string_view head = input.peek(18);
+  refuse_other_compressions(head, input.name());
+  if (is_bgzf(head)) return Compression::kBgzf;
+  if (begins_with(head, kGzipMagic)) return Compression::kGzip;
+  if (begins_with(head, kZstdMagic)) return Compression::kZstd;
+  if (head.size() >= 4 && (head[0] & 0xf0) == 0x50 && head.substr(1, 3) == kZstdSkippableMagic)
+    return Compression::kZstd;
+  return Compression::kNone;
+}
+
+std::unique_ptr<Decoder> make_plain_decoder(RawInput& input) {
+  return std::make_unique<PlainDecoder>(input);
+}
+
+std::unique_ptr<Decoder> make_decoder(Compression compression, RawInput& input, int threads) {
+  switch (compression) {
     case Compression::kNone:
       break;
     case Compression::kGzip:
@@ -81,14 +90,6 @@ std::unique_ptr<Decoder> make_decoder(Compression kind, RawInput& input, int thr
       return make_zstd_decoder(input);
   }
   return make_plain_decoder(input);
-}
-
-constexpr std::string_view kFetchAgain = ": the file is cut short or damaged: fetch or compress it again";
-
-}  // namespace
-
-std::unique_ptr<Decoder> make_plain_decoder(RawInput& input) {
-  return std::make_unique<PlainDecoder>(input);
 }
 
 void throw_cut_short(RawInput& input, std::string_view what) {
@@ -116,9 +117,7 @@ std::string_view compression_name(Compression compression) {
 
 struct ByteSource::Impl {
   Impl(std::unique_ptr<RawInput> raw, int threads)
-      : input(std::move(raw)),
-        kind(tell(input->peek(18), input->name())),
-        decoder(make_decoder(kind, *input, threads)) {}
+      : input(std::move(raw)), kind(compression_of(*input)), decoder(make_decoder(kind, *input, threads)) {}
 
   std::unique_ptr<RawInput> input;
   Compression kind;

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string_view>
 
+#include "core/files/byte_source.h"
 #include "core/files/raw_input.h"
 
 namespace dnamamba::files {
@@ -17,12 +18,17 @@ class Decoder {
   virtual std::size_t read(char* out, std::size_t capacity) = 0;
 };
 
+/// How `input` is compressed, by its first bytes. @throws IoError if that is not read here.
+Compression compression_of(RawInput& input);
+
 // Each reads `input` from where it stands; `input` must outlive the decoder.
 std::unique_ptr<Decoder> make_plain_decoder(RawInput& input);
 std::unique_ptr<Decoder> make_gzip_decoder(RawInput& input);
 /// `threads` inflate blocks ahead of the caller; with 0 the caller does it.
 std::unique_ptr<Decoder> make_bgzf_decoder(RawInput& input, int threads);
 std::unique_ptr<Decoder> make_zstd_decoder(RawInput& input);
+/// The one of these for `compression`; `threads` for BGZF.
+std::unique_ptr<Decoder> make_decoder(Compression compression, RawInput& input, int threads);
 
 /// @throws IoError: `input`, which has nothing behind its window, ends `what` ("inside a gzip member").
 [[noreturn]] void throw_cut_short(RawInput& input, std::string_view what);

@@ -1,11 +1,31 @@
 // gzip: one or more members, one after the other. zlib checks each one's CRC and length.
+#include <zlib.h>
+
 #include <new>
 
 #include "core/files/decoder.h"
-#include "core/files/inflate_stream.h"
 
 namespace dnamamba::files {
 namespace {
+
+/// z_stream with an owner.
+class InflateStream {
+ public:
+  InflateStream() {
+    constexpr int kGzip = 15 + 16;  // with gzip's header, CRC and length, which zlib checks
+    if (inflateInit2(&stream_, kGzip) != Z_OK) throw std::bad_alloc();
+  }
+  ~InflateStream() { inflateEnd(&stream_); }
+  InflateStream(const InflateStream&) = delete;
+  InflateStream& operator=(const InflateStream&) = delete;
+
+  void reset() { inflateReset(&stream_); }
+  z_stream* operator->() { return &stream_; }
+  z_stream* get() { return &stream_; }
+
+ private:
+  z_stream stream_{};
+};
 
 class GzipDecoder : public Decoder {
  public:
@@ -51,7 +71,7 @@ class GzipDecoder : public Decoder {
   static constexpr std::size_t kMostAtOnce = std::size_t{1} << 30;  // zlib counts in 32 bits
 
   RawInput& input_;
-  InflateStream stream_{InflateStream::kGzip};
+  InflateStream stream_;
   bool in_member_ = false;
 };
 

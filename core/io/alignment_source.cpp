@@ -1,7 +1,6 @@
 #include "core/io/alignment_source.h"
 
 #include <htslib/bgzf.h>
-#include <htslib/cram.h>
 #include <htslib/hfile.h>
 #include <htslib/hts_log.h>
 
@@ -13,6 +12,7 @@
 
 #include "core/base/error.h"
 #include "core/base/stop.h"
+#include "core/files/decoder.h"
 #include "core/files/descriptor.h"
 #include "core/io/cram_checksums.h"
 #include "core/io/index_file.h"
@@ -54,6 +54,13 @@ std::string tail_of_file(const std::string& path) {
   return tail;
 }
 
+void copy_decoded(files::RawInput& input, const PipeFeed::Send& send, files::Compression compression, int threads) {
+  const auto decoder = files::make_decoder(compression, input, threads);
+  std::string piece(std::size_t{1} << 16, '\0');
+  while (const std::size_t count = decoder->read(piece.data(), piece.size()))
+    if (!send(std::string_view(piece).substr(0, count))) return;
+}
+
 /// Whether htslib would find an address in the environment, or with none there its own. "::" stands for a colon in it.
 bool would_download() {
   const char* places = std::getenv("REF_PATH");
@@ -85,49 +92,58 @@ std::optional<SequenceFormat> alignment_format(std::string_view head) {
 
 AlignmentSource::AlignmentSource(const std::string& path, std::unique_ptr<files::RawInput> input, SequenceFormat format,
                                  const SequenceReaderOptions& options)
-    : path_(path), name_(input->name()), format_(format), options_(options), size_(input->size()) {
+    : path_(path),
+      name_(input->name()),
+      format_(format),
+      compression_(files::compression_of(*input)),
+      options_(options),
+      size_(input->size()),
+      stored_(path != "-" && size_) {
   hts_set_log_level(HTS_LOG_OFF);  // what it would say is in our one line
-  const bool stored = path_ != "-" && size_;
+  if (stored_) require_whole(tail_of_file(path_));
   if (format_ == SequenceFormat::kCram) {
-    if (stored) require_whole(tail_of_file(path_));
     open_cram(std::move(input), std::nullopt);
   } else {
-    open_file(std::move(input), stored ? nullptr : PipeFeed::copy_all);
+    open_file(std::move(input));
   }
   if (!options_.regions.empty()) set_regions();
 }
 
-void AlignmentSource::open_file(std::unique_ptr<files::RawInput> input, PipeFeed::Copy copy) {
-  if (copy == nullptr) {
+/// With threads, htslib gets of SAM and BAM what our own decoders give: with threads of its own, version 1.16 takes some
+/// damage for the end and waits for ever at other.
+void AlignmentSource::open_file(std::unique_ptr<files::RawInput> input) {
+  if (stored_ && options_.decompression_threads == 0) {
     file_.reset(hts_open(path_.c_str(), "r"));
-  } else {
-    pipe_ = std::make_unique<PipeFeed>(std::move(input), std::move(copy));
-    hFILE* stream = hdopen(pipe_->take_descriptor(), "r");
-    if (stream != nullptr) file_.reset(hts_hopen(stream, name_.c_str(), "r"));
-    if (stream != nullptr && file_ == nullptr) hclose_abruptly(stream);
+    return read_header();
   }
-  if (file_ == nullptr) {
-    rethrow_from_pipe();
-    fail(concat("can't be opened as alignments (near byte ", pipe_ != nullptr ? pipe_->position() : 0,
-                "): fetch the file again"));
-  }
-  if (pipe_ == nullptr) require_whole(tail_of_file(path_));
-  header_.reset(sam_hdr_read(file_.get()));
-  if (header_ == nullptr) {
-    rethrow_from_pipe();
-    fail(concat("has a damaged header, or none (near byte ", offset(), "): fetch the file again"));
-  }
-  // Not before: threads that met damage make htslib 1.16 wait for ever when a BAM header asks for the end marker.
-  if (options_.decompression_threads > 0) hts_set_threads(file_.get(), options_.decompression_threads);
+  open_pipe(std::move(input),
+            [compression = compression_, threads = options_.decompression_threads](
+                files::RawInput& from, const PipeFeed::Send& send) { copy_decoded(from, send, compression, threads); });
+}
+
+void AlignmentSource::open_pipe(std::unique_ptr<files::RawInput> input, PipeFeed::Copy copy) {
+  pipe_ = std::make_unique<PipeFeed>(std::move(input), std::move(copy));
+  hFILE* stream = hdopen(pipe_->take_descriptor(), "r");
+  if (stream != nullptr) file_.reset(hts_hopen(stream, name_.c_str(), "r"));
+  if (stream != nullptr && file_ == nullptr) hclose_abruptly(stream);
+  read_header();
+}
+
+void AlignmentSource::read_header() {
+  header_.reset(file_ != nullptr ? sam_hdr_read(file_.get()) : nullptr);
+  if (header_ != nullptr) return;
+  rethrow_from_pipe();
+  fail(concat("has a damaged header, or none (near byte ", offset(), "): fetch the file again"));
 }
 
 /// What htslib reads went through copy_checked_cram.
 void AlignmentSource::open_cram(std::unique_ptr<files::RawInput> input,
                                 std::optional<std::vector<std::int64_t>> containers) {
   if (would_download()) throw base::Error("CRAM is read only after io::forbid_reference_downloads()");
-  open_file(std::move(input), [containers = std::move(containers)](files::RawInput& from, const PipeFeed::Send& send) {
+  open_pipe(std::move(input), [containers = std::move(containers)](files::RawInput& from, const PipeFeed::Send& send) {
     copy_checked_cram(from, send, containers);
   });
+  if (options_.decompression_threads > 0) hts_set_threads(file_.get(), options_.decompression_threads);
   hts_set_opt(file_.get(), CRAM_OPT_REQUIRED_FIELDS,
               SAM_QNAME | SAM_FLAG | SAM_RNAME | SAM_POS | SAM_MAPQ | SAM_CIGAR | SAM_SEQ);
   const std::string& reference = options_.alignments.reference;
@@ -151,7 +167,7 @@ void AlignmentSource::set_regions() {
     }
   }
   regions.require_all_found(name_);
-  if (path_ == "-" || !size_) return;
+  if (!stored_) return;
   format_ == SequenceFormat::kCram ? use_cram_index() : use_index();
 }
 
@@ -159,7 +175,6 @@ void AlignmentSource::use_cram_index() {
   const auto index = index_beside(path_, ".crai");
   if (!index) return;
   std::vector<std::int64_t> containers = containers_with(wanted_, *index);
-  selected_ = true;
   file_.reset();  // before the pipe that it reads
   open_cram(std::make_unique<files::RawInput>(path_), std::move(containers));
 }
@@ -168,7 +183,11 @@ void AlignmentSource::use_index() {
   std::optional<std::string> found;
   for (const char* suffix : {".csi", ".bai"})
     if (!found) found = index_beside(path_, suffix);
-  if (!found) return;
+  if (!found || compression_ != files::Compression::kBgzf) return;
+  file_.reset();  // before the pipe that it reads
+  pipe_.reset();
+  file_.reset(hts_open(path_.c_str(), "r"));
+  read_header();
   index_.reset(sam_index_load3(file_.get(), path_.c_str(), found->c_str(), 0));
   if (index_ == nullptr) throw base::IoError(concat(*found, ": is damaged: make it again with `samtools index`"));
   std::vector<std::string> texts;
@@ -204,7 +223,10 @@ bool AlignmentSource::read_alignment() {
             : "can't be read: the file is damaged, or --reference is not what it was written with";
     fail(concat("alignment ", alignments_ + 1, " (near byte ", offset(), ") ", what));
   }
-  if (pipe_ != nullptr) require_whole(pipe_->tail());
+  if (pipe_ != nullptr) {
+    const std::string& tail = pipe_->tail();  // rethrows
+    if (compression_ == files::Compression::kNone) require_whole(tail);
+  }
   ended_ = true;
   return false;
 }
@@ -270,10 +292,9 @@ std::optional<SequenceChunk> AlignmentSource::next() {
 }
 
 std::int64_t AlignmentSource::offset() const {
-  if (selected_) return pipe_->position();  // htslib's are bytes of the selection
-  if (file_->is_cram) return htell(cram_fd_get_fp(file_->fp.cram));
-  if (file_->is_bgzf) return bgzf_tell(file_->fp.bgzf) >> 16;
-  return htell(file_->fp.hfile);
+  if (pipe_ != nullptr) return pipe_->position();
+  if (file_ == nullptr) return 0;
+  return file_->is_bgzf ? bgzf_tell(file_->fp.bgzf) >> 16 : htell(file_->fp.hfile);
 }
 
 /// What ended a pipe early is more to the point than what htslib makes of it.
@@ -292,9 +313,9 @@ void AlignmentSource::require_whole(std::string_view tail) const {
   std::string_view missing = " without its end marker, after alignment ", remedy = "";
   if (format_ == SequenceFormat::kCram) {
     whole = tail.find(kCramEnd) != std::string_view::npos;
-  } else if (file_->format.compression == bgzf) {
+  } else if (compression_ == files::Compression::kBgzf) {
     whole = tail.ends_with(kBgzfEnd);
-  } else if (format_ == SequenceFormat::kSam && file_->format.compression == no_compression) {
+  } else if (format_ == SequenceFormat::kSam && compression_ == files::Compression::kNone) {
     whole = tail.ends_with('\n');
     missing = " inside a line, after alignment ";
     remedy = ", or, if you know that it is whole, end its last line: echo >> FILE";

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/files/byte_source.h"
 #include "core/files/raw_input.h"
 #include "core/io/cram_index.h"
 #include "core/io/pipe_feed.h"
@@ -38,8 +39,10 @@ class AlignmentSource : public SequenceSource {
   std::int64_t left_out() const override { return left_out_; }
 
  private:
-  void open_file(std::unique_ptr<files::RawInput> input, PipeFeed::Copy copy);
+  void open_file(std::unique_ptr<files::RawInput> input);
   void open_cram(std::unique_ptr<files::RawInput> input, std::optional<std::vector<std::int64_t>> containers);
+  void open_pipe(std::unique_ptr<files::RawInput> input, PipeFeed::Copy copy);
+  void read_header();
   void set_regions();
   void use_index();
   void use_cram_index();
@@ -55,8 +58,10 @@ class AlignmentSource : public SequenceSource {
   std::string path_;
   std::string name_;  // for messages
   SequenceFormat format_;
+  files::Compression compression_;
   SequenceReaderOptions options_;
   std::optional<std::int64_t> size_;
+  bool stored_;                     // a regular file that is not standard input
   std::unique_ptr<PipeFeed> pipe_;  // before file_: that must be closed first
   std::unique_ptr<htsFile, int (*)(htsFile*)> file_{nullptr, hts_close};
   std::unique_ptr<sam_hdr_t, void (*)(sam_hdr_t*)> header_{nullptr, sam_hdr_destroy};
@@ -66,7 +71,6 @@ class AlignmentSource : public SequenceSource {
   std::vector<Intervals> wanted_;  // by reference sequence, sorted, apart from each other; empty: all
   std::int64_t alignments_ = 0;    // read so far
   std::int64_t left_out_ = 0;
-  bool selected_ = false;        // containers of a CRAM
   std::string bases_;            // of the current read
   std::int64_t handed_out_ = 0;  // of them
   bool in_read_ = false;

@@ -1,5 +1,7 @@
 // How fast sequences are read: `./do bench read FILE...` beside `samtools view -c`, which decodes no bases, for
 // alignments.
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -15,11 +17,32 @@ using dnamamba::io::SequenceFormat;
 
 constexpr int kRounds = 5;
 
+struct Cost {
+  double seconds = 1e300, processor = 1e300;  // the least of all rounds; user and system time of all threads
+
+  void add(const Cost& other) {
+    seconds = std::min(seconds, other.seconds);
+    processor = std::min(processor, other.processor);
+  }
+};
+
+double processor_time(int who) {
+  rusage usage{};
+  getrusage(who, &usage);
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+/// `who`: RUSAGE_SELF or RUSAGE_CHILDREN.
 template <typename Work>
-double seconds(Work&& work) {
+Cost cost_of(int who, Work&& work) {
   const auto start = std::chrono::steady_clock::now();
+  const double processor = processor_time(who);
   work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return {std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(),
+          processor_time(who) - processor};
 }
 
 struct Reading {
@@ -44,15 +67,19 @@ void run_samtools(const std::string& path, int threads) {
 
 void measure(const std::string& path, int threads) {
   Reading reading;
-  double best = 1e300, peer = 1e300;
+  Cost own, samtools;
+  bool alignments = false;
   for (int round = 0; round < kRounds; ++round) {  // in turns, so that both meet the same neighbours
-    best = std::min(best, seconds([&] { reading = read(path, threads); }));
-    const bool alignments = reading.format != SequenceFormat::kFasta && reading.format != SequenceFormat::kFastq;
-    if (alignments) peer = std::min(peer, seconds([&] { run_samtools(path, threads); }));
+    own.add(cost_of(RUSAGE_SELF, [&] { reading = read(path, threads); }));
+    alignments = reading.format != SequenceFormat::kFasta && reading.format != SequenceFormat::kFastq;
+    if (alignments) samtools.add(cost_of(RUSAGE_CHILDREN, [&] { run_samtools(path, threads); }));
   }
-  std::printf("%s\t%d\t%lld\t%lld\t%.3f\t%.1f", path.c_str(), threads, static_cast<long long>(reading.records),
-              static_cast<long long>(reading.bases), best, static_cast<double>(reading.bases) / best / 1e6);
-  if (peer < 1e300) std::printf("\t%.3f\t%.2f", peer, best / peer);
+  std::printf("%s\t%d\t%lld\t%lld\t%.3f\t%.3f\t%.1f", path.c_str(), threads, static_cast<long long>(reading.records),
+              static_cast<long long>(reading.bases), own.seconds, own.processor,
+              static_cast<double>(reading.bases) / own.processor / 1e6);
+  if (alignments)
+    std::printf("\t%.3f\t%.3f\t%.2f\t%.2f", samtools.seconds, samtools.processor, own.seconds / samtools.seconds,
+                own.processor / samtools.processor);
   std::printf("\n");
 }
 
@@ -60,7 +87,9 @@ void measure(const std::string& path, int threads) {
 
 int main(int count, char** words) try {
   if (count < 2) return std::fprintf(stderr, "usage: ./do bench read FILE...\n"), 2;
-  std::printf("#file\tthreads\trecords\tbases\tseconds\tMB/s of bases\tsamtools view -c\tratio\n");
+  std::printf(
+      "#file\tthreads\trecords\tbases\tseconds\tprocessor\tMB/s of processor\tsamtools\tits processor\tratio\tof "
+      "processor\n");
   for (int i = 1; i < count; ++i)
     for (const int threads : {0, 2}) measure(words[i], threads);
   return 0;
