@@ -191,7 +191,7 @@ TEST_F(Alignments, OfRegionsOfADamagedFileAreErrorsOrUnharmed) {
                                          .regions = {parse_region("c1:1-100"), parse_region("c2:4000-4400")}};
   const std::vector<Record> expected = by_us(file("bam"), options);
   int errors = 0;
-  for (int i = 0; i < 200; ++i) {
+  for (int i = 0; i < 100; ++i) {
     folder_.write("reads.bam", test::with_flipped_bit(whole, random_));
     std::filesystem::last_write_time(file("bam.bai"), std::filesystem::file_time_type::clock::now());
     std::vector<Record> records;
@@ -199,7 +199,7 @@ TEST_F(Alignments, OfRegionsOfADamagedFileAreErrorsOrUnharmed) {
     errors += error.empty() ? 0 : 1;
     EXPECT_TRUE(!error.empty() || records == expected);
   }
-  EXPECT_GT(errors, 50);
+  EXPECT_GT(errors, 20);
 }
 
 }  // namespace

@@ -41,7 +41,7 @@ class Damage : public ::testing::TestWithParam<std::string> {
 };
 
 TEST_P(Damage, EveryCutIsAnErrorWithItsPlace) {
-  const std::vector<std::size_t> lengths = test::cuts(whole_.size(), 100, 150);
+  const std::vector<std::size_t> lengths = test::cuts(whole_.size(), 60, 110);
   ASSERT_GE(lengths.size(), 200U);
   for (const std::size_t length : lengths) {
     const test::MemoryFile file(whole_.substr(0, length));
@@ -62,7 +62,7 @@ TEST_P(Damage, AChangedBitIsAnErrorWithItsPlaceOrHarmless) {
   const std::vector<Record> expected = read_records(test::MemoryFile(whole_).path());
   std::mt19937 random(32);
   int seen = 0;
-  for (int i = 0; i < 400; ++i) {
+  for (int i = 0; i < 250; ++i) {
     const test::MemoryFile file(test::with_flipped_bit(whole_, random));
     std::vector<Record> records;
     const std::string error = error_of([&] { records = read_records(file.path(), {.decompression_threads = i % 3}); });
@@ -73,7 +73,7 @@ TEST_P(Damage, AChangedBitIsAnErrorWithItsPlaceOrHarmless) {
       EXPECT_THAT(error, names_the_place(file.path()));
     }
   }
-  EXPECT_GT(seen, 360);  // the rest: times and names in headers, padding
+  EXPECT_GT(seen, 220);  // the rest: times and names in headers, padding
 }
 
 // htslib with threads takes such a block for the end, now and then.
