@@ -21,6 +21,7 @@ namespace dnamamba::train {
 namespace {
 
 using model::Backbone;
+using test::Mixer;
 using test::RandomTensors;
 using test::relative_error;
 using ::testing::HasSubstr;
@@ -85,18 +86,19 @@ void expect_same(const Gradients& one, const Gradients& other, double tolerance)
   ASSERT_EQ(one.size(), other.size());
   for (const auto& [name, gradient] : one) {
     ASSERT_TRUE(gradient.defined()) << name;
-    EXPECT_LE(relative_error(gradient, other.at(name)), tolerance) << "gradient of " << name;
+    EXPECT_LE(relative_error(gradient, other.at(name)), test::gradient_tolerance(gradient, tolerance))
+        << "gradient of " << name;
   }
 }
 
-class StreamedGradient : public ::testing::TestWithParam<std::tuple<std::int64_t, at::ScalarType>> {};
+class StreamedGradient : public ::testing::TestWithParam<std::tuple<Mixer, std::int64_t, at::ScalarType>> {};
 
 TEST_P(StreamedGradient, IsTheWholeGradientOfEveryParameterForAnySegment) {
-  const auto [channels, dtype] = GetParam();
+  const auto [mixer, channels, dtype] = GetParam();
   const double allowed = test::tolerance(dtype);
   for (std::uint64_t seed = 1; seed <= (channels > 200 ? 2 : 4); ++seed) {
     RandomTensors random(seed);
-    const model::ModelConfig config = test::random_config(random, channels);
+    const model::ModelConfig config = test::random_config(random, channels, mixer);
     model::Parameters parameters = test::random_parameters(config, seed, dtype);
     const Backbone backbone(config, parameters);
     const std::int64_t longest = channels > 200 ? 12 : 30;  // tokens; one less input
@@ -105,7 +107,7 @@ TEST_P(StreamedGradient, IsTheWholeGradientOfEveryParameterForAnySegment) {
     const double total = 1.7 * batch.total_weight();
     const LossSum expected_sum = whole_gradient(backbone, batch, total);
     const Gradients expected = take_gradients(parameters);
-    const std::int64_t K = std::get<model::Mamba1Config>(config.layers[0].mixer).d_conv, L = batch.longest();
+    const std::int64_t K = test::d_conv_of(config.layers[0]), L = batch.longest();
     for (const std::int64_t segment : std::set<std::int64_t>{1, 2, 3, 7, std::max(K - 1, 1L), L - 1, L, L + 5}) {
       SCOPED_TRACE(test::text_of(config) + ", segment: " + std::to_string(segment));
       const LossSum sum = streamed_gradient(backbone, batch, segment, total);
@@ -120,12 +122,10 @@ TEST_P(StreamedGradient, IsTheWholeGradientOfEveryParameterForAnySegment) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Widths, StreamedGradient,
-                         ::testing::Combine(::testing::Values(1, 30, 118, 236, 512),
+                         ::testing::Combine(::testing::Values(Mixer::kMamba1, Mixer::kMamba2),
+                                            ::testing::Values(1, 30, 118, 236, 512),
                                             ::testing::Values(at::kDouble, at::kFloat)),
-                         [](const auto& tested) {
-                           return (std::get<1>(tested.param) == at::kDouble ? "Double" : "Float") +
-                                  std::to_string(std::get<0>(tested.param));
-                         });
+                         [](const auto& tested) { return test::name_of(tested.param); });
 
 // A small model and a batch for it.
 struct Small {
