@@ -280,7 +280,7 @@ void load_initial_states(SlotState<D>& slot, const SelectiveScanInputs<T>& in, s
 
 template <typename T>
 SequenceRows rows_of(const SelectiveScanInputs<T>& in, std::int64_t sequence) {
-  return {in.ragged.offsets[sequence], in.ragged.offsets[sequence + 1], in.reverse};
+  return {in.ragged.offsets[sequence], in.ragged.offsets[sequence + 1], in.reverse, kScanChunk};
 }
 
 template <class D, typename T = hn::TFromD<D>>
@@ -565,7 +565,7 @@ void backward_tasks(const SelectiveScanInputs<T>& in, const SelectiveScanGradien
     T* const dC = store.dC != nullptr && out.dC != nullptr ? store.dC + slot * plan.tokens * plan.states : out.dC;
     for (std::int64_t s = plan.groups.first(in.ragged, group); s < plan.groups.first(in.ragged, group + 1); ++s) {
       T* const starts = store.chunk_starts +
-                        first_chunk_start(in.ragged.offsets[s]) * plan.padded_channels() * plan.states +
+                        first_chunk_start(in.ragged.offsets[s], kScanChunk) * plan.padded_channels() * plan.states +
                         plan.first_channel(slot) * plan.states;
       backward_of_sequence(state, in, out, s, starts, dB, dC);
     }

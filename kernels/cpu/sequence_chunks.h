@@ -8,10 +8,6 @@
 
 namespace dnamamba::kernels::cpu {
 
-/// Tokens that are worked on together: what is known of them, and backwards a few states each, fit the innermost
-/// caches.
-inline constexpr std::int64_t kScanChunk = 64;
-
 /// Rows of one chunk of one sequence, in the order of reading.
 struct ChunkRows {
   std::int64_t first = 0;   ///< row of the first token read
@@ -23,19 +19,22 @@ struct ChunkRows {
 struct SequenceRows {
   std::int64_t begin = 0, end = 0;
   bool reverse = false;
+  std::int64_t chunk_length = 1;
 
   [[nodiscard]] std::int64_t length() const { return end - begin; }
-  [[nodiscard]] std::int64_t chunks() const { return ceil_div(length(), kScanChunk); }
+  [[nodiscard]] std::int64_t chunks() const { return ceil_div(length(), chunk_length); }
   [[nodiscard]] ChunkRows chunk(std::int64_t i) const {
-    const std::int64_t skipped = i * kScanChunk;
-    return {reverse ? end - 1 - skipped : begin + skipped, reverse ? -1 : 1, std::min(kScanChunk, length() - skipped)};
+    const std::int64_t skipped = i * chunk_length;
+    return {reverse ? end - 1 - skipped : begin + skipped, reverse ? -1 : 1,
+            std::min(chunk_length, length() - skipped)};
   }
 };
 
 /// A recurrence keeps the first states of chunk i >= 1 of the sequence that begins at this row at index
-/// first_chunk_start(begin) + i - 1: sequences can't overlap there, and tokens / kScanChunk places are enough.
-inline std::int64_t first_chunk_start(std::int64_t begin) {
-  return begin / kScanChunk;
+/// first_chunk_start(begin, chunk_length) + i - 1: sequences can't overlap there, and tokens / chunk_length places are
+/// enough.
+inline std::int64_t first_chunk_start(std::int64_t begin, std::int64_t chunk_length) {
+  return begin / chunk_length;
 }
 
 /// At most 16 groups of sequences, nearly equal in tokens.

@@ -13,6 +13,7 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/ssd.cpp"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 // After foreach_target:
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/cpu/vectors-inl.h"
 
@@ -21,11 +22,15 @@ namespace dnamamba::kernels::cpu::HWY_NAMESPACE {
 namespace {
 
 #if HWY_TARGET == HWY_AVX3
-constexpr std::int64_t kStatesAtOnce = 8;  // with two vectors each half of its 32 registers
+constexpr int kStatesAtOnce = 8;  // with two vectors each half of its 32 registers
 #else
-constexpr std::int64_t kStatesAtOnce = 4;
+constexpr int kStatesAtOnce = 4;
 #endif
-constexpr std::int64_t kStatesAtOnceBackward = 4;
+constexpr int kStatesAtOnceBackward = 4;
+
+/// From tile to tile of B and C, a state's share: not a power of two, which would put all tiles at the same place of a
+/// cache.
+constexpr std::int64_t kTileStride = kSsdChunk + 2;
 
 template <typename T>
 constexpr std::int64_t kWidth = SsdPlan<T>::kStripChannels;
@@ -34,17 +39,17 @@ constexpr std::int64_t kWidth = SsdPlan<T>::kStripChannels;
 template <typename T>
 struct StripChunk {
   static constexpr std::int64_t kLanes = kBlockBytes / static_cast<std::int64_t>(sizeof(T));  // or fewer
-  static constexpr std::int64_t kSize = kScanChunk * (3 + 4 * kWidth<T> + kLanes);
+  static constexpr std::int64_t kSize = kSsdChunk * (3 + 4 * kWidth<T> + kLanes);
 
-  T *dt, *decay, *slope;   // [kScanChunk]; slope of dt in what it was before bias, softplus and limits
-  T *x, *dtx, *dy, *sums;  // [kScanChunk, kWidth]; sums: over the states so far, of C h forwards and of g B backwards
-  T* change;               // [kScanChunk, lanes] backwards: sum over the states of carry times h before the token
+  T *dt, *decay, *slope;   // [kSsdChunk]; slope of dt in what it was before bias, softplus and limits
+  T *x, *dtx, *dy, *sums;  // [kSsdChunk, kWidth]; sums: over the states so far, of C h forwards and of g B backwards
+  T* change;               // [kSsdChunk, lanes] backwards: sum over the states of carry times h before the token
 
   explicit StripChunk(T* memory) {
     T** const scalars[] = {&dt, &decay, &slope};
-    for (T** array : scalars) *array = std::exchange(memory, memory + kScanChunk);
+    for (T** array : scalars) *array = std::exchange(memory, memory + kSsdChunk);
     T** const vectors[] = {&x, &dtx, &dy, &sums};
-    for (T** array : vectors) *array = std::exchange(memory, memory + kScanChunk * kWidth<T>);
+    for (T** array : vectors) *array = std::exchange(memory, memory + kSsdChunk * kWidth<T>);
     change = memory;
   }
 };
@@ -52,27 +57,16 @@ struct StripChunk {
 /// Some states of some vectors of a strip over a chunk.
 template <typename T>
 struct Tile {
-  const SsdInputs<T>& in;
-  const ChunkRows& rows;
+  std::int64_t length;  // tokens
   StripChunk<T> chunk;
-  std::int64_t group;    // of heads
-  std::int64_t n;        // the first state
+  const T* B_C;          // [length, 2, states] B, then C
   std::int64_t channel;  // the first, of the strip's
   T* h;                  // [states, kWidth] in and out
-
-  /// Of token i in B and C.
-  [[nodiscard]] std::int64_t at(std::int64_t i) const { return (rows.row(i) * in.groups + group) * in.states + n; }
 };
 
 enum class Keep { kStates, kOutput, kHistory };  // states alone; sums of C h too; history too
 
-/// h of vector v of state j before token i, or after the last, in the history of a tile.
-template <int kVectors, class D, typename T = hn::TFromD<D>>
-HWY_INLINE T* history_at(D d, T* history, int j, int v, std::int64_t i) {
-  return history + ((j * kVectors + v) * (kScanChunk + 1) + i) * static_cast<std::int64_t>(hn::Lanes(d));
-}
-
-/// The recurrence.
+/// The recurrence. history: [length + 1, states, vectors, lanes] h before each token, and after the last.
 template <Keep kKeep, int kGroup, int kVectors, class D, typename T = hn::TFromD<D>>
 HWY_NOINLINE void advance(D d, const Tile<T>& tile, T* history) {
   using V = hn::Vec<D>;
@@ -84,9 +78,9 @@ HWY_NOINLINE void advance(D d, const Tile<T>& tile, T* history) {
   for (int j = 0; j < kGroup; ++j) {
     for (int v = 0; v < kVectors; ++v) h[j][v] = hn::Load(d, states + j * kWidth<T> + v * lanes);
   }
-  for (std::int64_t i = 0; i < tile.rows.length; ++i) {
-    const T* const B = tile.in.B + tile.at(i);
-    const T* const C = tile.in.C + tile.at(i);
+  for (std::int64_t i = 0; i < tile.length; ++i) {
+    const T* const B = tile.B_C + i * 2 * kGroup;
+    const T* const C = B + kGroup;
     const V decay = hn::Set(d, tile.chunk.decay[i]);
     V dtx[kVectors], sums[kVectors];
     for (int v = 0; v < kVectors; ++v) {
@@ -99,7 +93,9 @@ HWY_NOINLINE void advance(D d, const Tile<T>& tile, T* history) {
       const V C_j = hn::Set(d, C[j]);
       HWY_UNROLL(2)
       for (int v = 0; v < kVectors; ++v) {
-        if constexpr (kKeep == Keep::kHistory) hn::Store(h[j][v], d, history_at<kVectors>(d, history, j, v, i));
+        if constexpr (kKeep == Keep::kHistory) {
+          hn::Store(h[j][v], d, history + ((i * kGroup + j) * kVectors + v) * lanes);
+        }
         h[j][v] = hn::MulAdd(decay, h[j][v], hn::Mul(dtx[v], B_j));
         if constexpr (kKeep == Keep::kOutput) sums[v] = hn::MulAdd(h[j][v], C_j, sums[v]);
       }
@@ -112,7 +108,7 @@ HWY_NOINLINE void advance(D d, const Tile<T>& tile, T* history) {
     for (int v = 0; v < kVectors; ++v) {
       hn::Store(h[j][v], d, states + j * kWidth<T> + v * lanes);
       if constexpr (kKeep == Keep::kHistory) {
-        hn::Store(h[j][v], d, history_at<kVectors>(d, history, j, v, tile.rows.length));
+        hn::Store(h[j][v], d, history + ((tile.length * kGroup + j) * kVectors + v) * lanes);
       }
     }
   }
@@ -141,14 +137,16 @@ struct Slot {
   Buffer<T> h;             // [strips, N, kWidth]
   Buffer<T> skip;          // [strips, kWidth] D
   Buffer<T> chunk_memory;  // [strips, StripChunk::kSize]
+  Buffer<T> B_C;           // of a chunk, tile after tile as Tile has them
 
-  Slot(D tag, const SsdInputs<T>& inputs, const SsdPlan<T>& given_plan, std::int64_t largest)
+  Slot(D tag, const SsdInputs<T>& inputs, const SsdPlan<T>& given_plan)
       : d(tag),
         in(inputs),
         plan(given_plan),
-        h(make_buffer<T>(largest * plan.states * kWidth<T>)),
-        skip(make_buffer<T>(largest * kWidth<T>)),
-        chunk_memory(make_buffer<T>(largest * StripChunk<T>::kSize)) {}
+        h(make_buffer<T>(plan.largest_slot() * plan.states * kWidth<T>)),
+        skip(make_buffer<T>(plan.largest_slot() * kWidth<T>)),
+        chunk_memory(make_buffer<T>(plan.largest_slot() * StripChunk<T>::kSize)),
+        B_C(make_buffer<T>(2 * plan.states * kTileStride)) {}
 
   void enter(std::int64_t first_strip, std::int64_t last_strip) {
     first = first_strip;
@@ -171,7 +169,11 @@ struct Slot {
     return (row * in.heads + s.head) * in.head_dim + s.channel;
   }
   [[nodiscard]] Tile<T> tile(std::int64_t i, const ChunkRows& rows, std::int64_t n) const {
-    return {in, rows, chunk(i), plan.group_of(strip(i)), n, 0, h.get() + i * state_size() + n * kWidth<T>};
+    return {rows.length, chunk(i), B_C.get() + 2 * n * kTileStride, 0, h.get() + i * state_size() + n * kWidth<T>};
+  }
+  /// Of this slot's group of heads in a row of [T, G, N].
+  [[nodiscard]] std::int64_t group_at(std::int64_t row) const {
+    return (row * in.groups + plan.group_of(strip(0))) * in.states;
   }
 };
 
@@ -200,6 +202,44 @@ void store_states(const Slot<D>& slot, const T* from, std::int64_t sequence, T* 
   }
 }
 
+/// Asks for `count` values that the next chunk begins with at this place of its row: rows are pages apart, which no
+/// processor foresees.
+template <typename T>
+HWY_INLINE void prefetch_next_chunk(const ChunkRows& rows, std::int64_t i, std::int64_t tokens, const T* matrix,
+                                    std::int64_t row_length, std::int64_t at, std::int64_t count) {
+  const std::int64_t row = rows.row(i + kSsdChunk);
+  if (row < 0 || row >= tokens) return;
+  const T* const from = matrix + row * row_length + at;
+  for (std::int64_t k = 0; k < count; k += kBlockBytes / static_cast<std::int64_t>(sizeof(T))) hwy::Prefetch(from + k);
+}
+
+/// Calls body.operator()<states of a tile>(first state) for tiles of kAtOnce states, then of one.
+template <int kAtOnce, class Body>
+HWY_INLINE void for_each_tile(std::int64_t states, Body&& body) {
+  std::int64_t n = 0;
+  for (; n + kAtOnce <= states; n += kAtOnce) body.template operator()<kAtOnce>(n);
+  for (; n < states; ++n) body.template operator()<1>(n);
+}
+
+/// B and C of a chunk, so that a tile finds what it reads in one piece: rows of [T, G, N] are so far apart that they
+/// drive each other out of the innermost cache.
+template <int kAtOnce, class D, typename T = hn::TFromD<D>>
+HWY_NOINLINE void load_B_C(const Slot<D>& slot, const ChunkRows& rows) {
+  for (std::int64_t i = 0; i < rows.length; ++i) {
+    const T* const B = slot.in.B + slot.group_at(rows.row(i));
+    const T* const C = slot.in.C + slot.group_at(rows.row(i));
+    for (const T* matrix : {slot.in.B, slot.in.C}) {
+      prefetch_next_chunk(rows, i, slot.plan.tokens, matrix, slot.in.groups * slot.in.states, slot.group_at(0),
+                          slot.in.states);
+    }
+    for_each_tile<kAtOnce>(slot.in.states, [&]<int kGroup>(std::int64_t n) HWY_ATTR {
+      T* const to = slot.B_C.get() + 2 * (n * kTileStride + i * kGroup);
+      std::copy_n(B + n, kGroup, to);
+      std::copy_n(C + n, kGroup, to + kGroup);
+    });
+  }
+}
+
 /// Rows of a strip as [length, kWidth] with zeros behind the last channel.
 template <class D, typename T = hn::TFromD<D>>
 void load_rows(const Slot<D>& slot, const HeadStrip& s, const ChunkRows& rows, const T* matrix, T* to) {
@@ -207,6 +247,8 @@ void load_rows(const Slot<D>& slot, const HeadStrip& s, const ChunkRows& rows, c
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   for (std::int64_t i = 0; i < rows.length; ++i) {
     const T* const from = matrix + slot.row_at(rows.row(i), s);
+    prefetch_next_chunk(rows, i, slot.plan.tokens, matrix, slot.in.heads * slot.in.head_dim, slot.row_at(0, s),
+                        s.count);
     for (std::int64_t p = 0; p < kWidth<T>; p += lanes) {
       hn::Store(p < s.count ? load_part(d, from + p, s.count - p) : hn::Zero(d), d, to + i * kWidth<T> + p);
     }
@@ -221,7 +263,7 @@ HWY_NOINLINE void load_step_sizes(const Slot<D>& slot, const HeadStrip& s, const
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   const SsdInputs<T>& in = slot.in;
   for (std::int64_t i = 0; i < rows.length; ++i) to.dt[i] = in.dt[rows.row(i) * in.heads + s.head];
-  std::fill(to.dt + rows.length, to.dt + kScanChunk, T{0});
+  std::fill(to.dt + rows.length, to.dt + kSsdChunk, T{0});
   const auto bias = hn::Set(d, in.dt_bias ? in.dt_bias[s.head] : T{0});
   const auto A2 = hn::Set(d, in.A[s.head] * T(1.4426950408889634074));  // A * log2(e)
   const auto least = hn::Set(d, static_cast<T>(in.dt_min)), most = hn::Set(d, static_cast<T>(in.dt_max));
@@ -255,24 +297,17 @@ HWY_NOINLINE void load_chunk(const Slot<D>& slot, std::int64_t i, const ChunkRow
   std::fill_n(chunk.sums, rows.length * kWidth<T>, T{0});
 }
 
-template <Keep kKeep, int kGroup, class D, typename T = hn::TFromD<D>>
-void advance_states(const Slot<D>& slot, std::int64_t i, const ChunkRows& rows, std::int64_t n, T* history) {
-  Tile<T> tile = slot.tile(i, rows, n);
-  for_each_pair(slot.d, slot.strip(i).count, [&]<int kVectors>(std::int64_t channel) HWY_ATTR {
-    tile.channel = channel;
-    advance<kKeep, kGroup, kVectors>(slot.d, tile, history);
-  });
-}
-
 /// All states of strip i over a chunk that is loaded.
 template <Keep kKeep, class D, typename T = hn::TFromD<D>>
 void advance_strip(const Slot<D>& slot, std::int64_t i, const ChunkRows& rows) {
   constexpr T* kNone = nullptr;
-  std::int64_t n = 0;
-  for (; n + kStatesAtOnce <= slot.in.states; n += kStatesAtOnce) {
-    advance_states<kKeep, kStatesAtOnce>(slot, i, rows, n, kNone);
-  }
-  for (; n < slot.in.states; ++n) advance_states<kKeep, 1>(slot, i, rows, n, kNone);
+  for_each_tile<kStatesAtOnce>(slot.in.states, [&]<int kGroup>(std::int64_t n) HWY_ATTR {
+    Tile<T> tile = slot.tile(i, rows, n);
+    for_each_pair(slot.d, slot.strip(i).count, [&]<int kVectors>(std::int64_t channel) HWY_ATTR {
+      tile.channel = channel;
+      advance<kKeep, kGroup, kVectors>(slot.d, tile, kNone);
+    });
+  });
 }
 
 /// Skip, then y to the caller.
@@ -285,6 +320,7 @@ HWY_NOINLINE void store_outputs(const Slot<D>& slot, std::int64_t i, const Chunk
   const T* const skip = slot.skip.get() + i * kWidth<T>;
   for (std::int64_t t = 0; t < rows.length; ++t) {
     T* const to = y + slot.row_at(rows.row(t), s);
+    prefetch_next_chunk<T>(rows, t, slot.plan.tokens, y, slot.in.heads * slot.in.head_dim, slot.row_at(0, s), s.count);
     for (std::int64_t p = 0; p < s.count; p += lanes) {
       auto out = hn::Load(d, chunk.sums + t * kWidth<T> + p);
       if (slot.in.D) out = hn::MulAdd(hn::Load(d, skip + p), hn::Load(d, chunk.x + t * kWidth<T> + p), out);
@@ -295,28 +331,36 @@ HWY_NOINLINE void store_outputs(const Slot<D>& slot, std::int64_t i, const Chunk
 
 template <typename T>
 SequenceRows rows_of(const SsdInputs<T>& in, std::int64_t sequence) {
-  return {in.ragged.offsets[sequence], in.ragged.offsets[sequence + 1], in.reverse};
+  return {in.ragged.offsets[sequence], in.ragged.offsets[sequence + 1], in.reverse, kSsdChunk};
 }
 
-/// Tasks are (sequence, strip).
+template <class D, typename T = hn::TFromD<D>>
+void forward_of_sequence(Slot<D>& slot, const SsdOutputs<T>& out, std::int64_t sequence) {
+  load_states(slot, slot.in.initial_state, sequence, slot.h.get());
+  const SequenceRows sequence_rows = rows_of(slot.in, sequence);
+  for (std::int64_t c = 0; c < sequence_rows.chunks(); ++c) {
+    const ChunkRows rows = sequence_rows.chunk(c);
+    load_B_C<kStatesAtOnce>(slot, rows);
+    for (std::int64_t i = 0; i < slot.strips; ++i) {
+      load_chunk(slot, i, rows);
+      advance_strip<Keep::kOutput>(slot, i, rows);
+      store_outputs(slot, i, rows, out.y);
+    }
+  }
+  store_states(slot, slot.h.get(), sequence, out.final_state);
+}
+
+/// Tasks are (sequence, strip); those of one group of heads are worked on together.
 template <typename T>
 void forward_tasks(const SsdInputs<T>& in, const SsdOutputs<T>& out, const SsdPlan<T>& plan, std::int64_t first,
                    std::int64_t last) {
   const FlushDenormals flush;
   const hn::ScalableTag<T> d;
-  Slot<decltype(d)> slot(d, in, plan, 1);
-  for (std::int64_t task = first; task < last; ++task) {
+  Slot<decltype(d)> slot(d, in, plan);
+  for (std::int64_t task = first; task < last; task += slot.strips) {
     const std::int64_t sequence = task / plan.strips(), strip = task % plan.strips();
-    slot.enter(strip, strip + 1);
-    load_states(slot, in.initial_state, sequence, slot.h.get());
-    const SequenceRows sequence_rows = rows_of(in, sequence);
-    for (std::int64_t c = 0; c < sequence_rows.chunks(); ++c) {
-      const ChunkRows rows = sequence_rows.chunk(c);
-      load_chunk(slot, 0, rows);
-      advance_strip<Keep::kOutput>(slot, 0, rows);
-      store_outputs(slot, 0, rows, out.y);
-    }
-    store_states(slot, slot.h.get(), sequence, out.final_state);
+    slot.enter(strip, plan.end_of_slot(strip, strip + last - task));
+    forward_of_sequence(slot, out, sequence);
   }
 }
 
@@ -331,22 +375,22 @@ struct BackwardSlot {
   SsdGradients<T> out;
   Buffer<T> carry;         // [strips, N, kWidth]
   Buffer<T> history;       // of a tile
-  Buffer<T> dB, dC;        // [kStatesAtOnceBackward, kScanChunk, lanes] sums over the strips
+  Buffer<T> dB, dC;        // [kSsdChunk, states of a tile, lanes] sums over the strips
   double* sums = nullptr;  // [strips, SsdBackwardStore::kSums]
   T *to_ddt = nullptr, *to_dB = nullptr, *to_dC = nullptr;
 
   BackwardSlot(D d, const SsdInputs<T>& in, const SsdGradients<T>& gradients, const SsdPlan<T>& plan)
-      : slot(d, in, plan, plan.largest_slot()),
+      : slot(d, in, plan),
         out(gradients),
         carry(make_buffer<T>(plan.largest_slot() * plan.states * kWidth<T>)),
-        history(make_buffer<T>(kStatesAtOnceBackward * (kScanChunk + 1) * kWidth<T>)),
-        dB(make_buffer<T>(kStatesAtOnceBackward * kScanChunk * StripChunk<T>::kLanes)),
-        dC(make_buffer<T>(kStatesAtOnceBackward * kScanChunk * StripChunk<T>::kLanes)) {}
+        history(make_buffer<T>(kStatesAtOnceBackward * (kSsdChunk + 1) * kWidth<T>)),
+        dB(make_buffer<T>(kStatesAtOnceBackward * kSsdChunk * StripChunk<T>::kLanes)),
+        dC(make_buffer<T>(kStatesAtOnceBackward * kSsdChunk * StripChunk<T>::kLanes)) {}
 };
 
-/// The gradient recurrence of a tile over a chunk, from its last token to its first.
+/// The gradient recurrence of a tile over a chunk, from its last token to its first. `add` to dB and dC, or write them.
 template <int kGroup, int kVectors, class D, typename T = hn::TFromD<D>>
-HWY_NOINLINE void sweep_back(D d, const Tile<T>& tile, T* history, T* carries, T* dB, T* dC) {
+HWY_NOINLINE void sweep_back(D d, const Tile<T>& tile, const T* history, T* carries, bool add, T* dB, T* dC) {
   using V = hn::Vec<D>;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   const StripChunk<T> chunk = tile.chunk;
@@ -354,10 +398,10 @@ HWY_NOINLINE void sweep_back(D d, const Tile<T>& tile, T* history, T* carries, T
   for (int j = 0; j < kGroup; ++j) {
     for (int v = 0; v < kVectors; ++v) carry[j][v] = hn::Load(d, carries + j * kWidth<T> + tile.channel + v * lanes);
   }
-  for (std::int64_t i = tile.rows.length - 1; i >= 0; --i) {
+  for (std::int64_t i = tile.length - 1; i >= 0; --i) {
     const std::int64_t at = i * kWidth<T> + tile.channel;
-    const T* const B = tile.in.B + tile.at(i);
-    const T* const C = tile.in.C + tile.at(i);
+    const T* const B = tile.B_C + i * 2 * kGroup;
+    const T* const C = B + kGroup;
     const V decay = hn::Set(d, chunk.decay[i]);
     V change = hn::Load(d, chunk.change + i * lanes);
     V dy[kVectors], dtx[kVectors], sums[kVectors];
@@ -370,20 +414,21 @@ HWY_NOINLINE void sweep_back(D d, const Tile<T>& tile, T* history, T* carries, T
     for (int j = 0; j < kGroup; ++j) {
       const V B_j = hn::Set(d, B[j]);
       const V C_j = hn::Set(d, C[j]);
-      V dB_j = hn::Load(d, dB + (j * kScanChunk + i) * lanes);
-      V dC_j = hn::Load(d, dC + (j * kScanChunk + i) * lanes);
+      const std::int64_t sum_at = (i * kGroup + j) * lanes;
+      V dB_j = add ? hn::Load(d, dB + sum_at) : hn::Zero(d);
+      V dC_j = add ? hn::Load(d, dC + sum_at) : hn::Zero(d);
       HWY_UNROLL(2)
       for (int v = 0; v < kVectors; ++v) {
-        const T* const h = history_at<kVectors>(d, history, j, v, i);
+        const T* const h = history + (sum_at * kVectors + v * lanes);
         const V g = hn::MulAdd(dy[v], C_j, carry[j][v]);
-        dC_j = hn::MulAdd(dy[v], hn::Load(d, h + lanes), dC_j);
+        dC_j = hn::MulAdd(dy[v], hn::Load(d, h + kGroup * kVectors * lanes), dC_j);
         dB_j = hn::MulAdd(g, dtx[v], dB_j);
         sums[v] = hn::MulAdd(g, B_j, sums[v]);
         carry[j][v] = hn::Mul(decay, g);
         change = hn::MulAdd(carry[j][v], hn::Load(d, h), change);
       }
-      hn::Store(dB_j, d, dB + (j * kScanChunk + i) * lanes);
-      hn::Store(dC_j, d, dC + (j * kScanChunk + i) * lanes);
+      hn::Store(dB_j, d, dB + sum_at);
+      hn::Store(dC_j, d, dC + sum_at);
     }
     hn::Store(change, d, chunk.change + i * lanes);
     for (int v = 0; v < kVectors; ++v) hn::Store(sums[v], d, chunk.sums + at + v * lanes);
@@ -398,26 +443,25 @@ template <int kGroup, class D, typename T = hn::TFromD<D>>
 void backward_of_states(BackwardSlot<D>& state, const ChunkRows& rows, std::int64_t n) {
   const Slot<D>& slot = state.slot;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(slot.d));
-  std::fill_n(state.dB.get(), kGroup * kScanChunk * lanes, T{0});
-  std::fill_n(state.dC.get(), kGroup * kScanChunk * lanes, T{0});
+  bool add = false;
   for (std::int64_t i = 0; i < slot.strips; ++i) {
     Tile<T> tile = slot.tile(i, rows, n);
     T* const carries = state.carry.get() + i * slot.state_size() + n * kWidth<T>;
     for_each_pair(slot.d, slot.strip(i).count, [&]<int kVectors>(std::int64_t channel) HWY_ATTR {
       tile.channel = channel;
       advance<Keep::kHistory, kGroup, kVectors>(slot.d, tile, state.history.get());
-      sweep_back<kGroup, kVectors>(slot.d, tile, state.history.get(), carries, state.dB.get(), state.dC.get());
+      sweep_back<kGroup, kVectors>(slot.d, tile, state.history.get(), carries, add, state.dB.get(), state.dC.get());
+      add = true;
     });
   }
-  const Tile<T> tile = slot.tile(0, rows, n);
   for (std::int64_t t = 0; t < rows.length; ++t) {
-    const std::int64_t stride = kScanChunk * lanes;
-    if (state.to_dB) sum_lanes(slot.d, state.dB.get() + t * lanes, stride, kGroup, state.to_dB + tile.at(t));
-    if (state.to_dC) sum_lanes(slot.d, state.dC.get() + t * lanes, stride, kGroup, state.to_dC + tile.at(t));
+    const std::int64_t from = t * kGroup * lanes, to = slot.group_at(rows.row(t)) + n;
+    if (state.to_dB) sum_lanes(slot.d, state.dB.get() + from, lanes, kGroup, state.to_dB + to);
+    if (state.to_dC) sum_lanes(slot.d, state.dC.get() + from, lanes, kGroup, state.to_dC + to);
   }
 }
 
-/// dx, dD, and over the lanes of `sums` x * sum(g B): [kScanChunk, lanes].
+/// dx, dD, and over the lanes of `sums` x * sum(g B): [kSsdChunk, lanes].
 template <class D, typename T = hn::TFromD<D>>
 HWY_NOINLINE void store_channel_gradients(BackwardSlot<D>& state, std::int64_t i, const ChunkRows& rows) {
   const D d;
@@ -452,7 +496,7 @@ HWY_NOINLINE void store_step_gradients(BackwardSlot<D>& state, std::int64_t i, c
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(slot.d));
   const HeadStrip s = slot.strip(i);
   const StripChunk<T> chunk = slot.chunk(i);
-  HWY_ALIGN T change[kScanChunk], x_g_B[kScanChunk];
+  HWY_ALIGN T change[kSsdChunk], x_g_B[kSsdChunk];
   sum_lanes(slot.d, chunk.change, lanes, rows.length, change);
   sum_lanes(slot.d, chunk.dtx, lanes, rows.length, x_g_B);
   double* const sums = state.sums + i * SsdBackwardStore<T>::kSums;
@@ -473,13 +517,11 @@ void backward_of_chunk(BackwardSlot<D>& state, const ChunkRows& rows) {
   for (std::int64_t i = 0; i < slot.strips; ++i) {
     load_chunk(slot, i, rows);
     load_rows(slot, slot.strip(i), rows, state.out.dy, slot.chunk(i).dy);
-    std::fill_n(slot.chunk(i).change, kScanChunk * StripChunk<T>::kLanes, T{0});
+    std::fill_n(slot.chunk(i).change, kSsdChunk * StripChunk<T>::kLanes, T{0});
   }
-  std::int64_t n = 0;
-  for (; n + kStatesAtOnceBackward <= slot.in.states; n += kStatesAtOnceBackward) {
-    backward_of_states<kStatesAtOnceBackward>(state, rows, n);
-  }
-  for (; n < slot.in.states; ++n) backward_of_states<1>(state, rows, n);
+  load_B_C<kStatesAtOnceBackward>(slot, rows);
+  for_each_tile<kStatesAtOnceBackward>(
+      slot.in.states, [&]<int kGroup>(std::int64_t n) HWY_ATTR { backward_of_states<kGroup>(state, rows, n); });
   for (std::int64_t i = 0; i < slot.strips; ++i) {
     store_channel_gradients(state, i, rows);
     store_step_gradients(state, i, rows);
@@ -494,6 +536,7 @@ void backward_of_sequence(BackwardSlot<D>& state, std::int64_t sequence, T* star
   load_states(slot, slot.in.initial_state, sequence, slot.h.get());
   for (std::int64_t c = 0; c + 1 < sequence_rows.chunks(); ++c) {
     const ChunkRows rows = sequence_rows.chunk(c);
+    load_B_C<kStatesAtOnce>(slot, rows);
     for (std::int64_t i = 0; i < slot.strips; ++i) {
       load_chunk(slot, i, rows);
       advance_strip<Keep::kStates>(slot, i, rows);
@@ -532,7 +575,7 @@ void backward_tasks(const SsdInputs<T>& in, const SsdGradients<T>& out, const Ss
     const std::int64_t stride = plan.strips() * state.slot.state_size();
     for (std::int64_t s = plan.sequence_groups.first(in.ragged, sequences);
          s < plan.sequence_groups.first(in.ragged, sequences + 1); ++s) {
-      T* const starts = store.chunk_starts + first_chunk_start(in.ragged.offsets[s]) * stride +
+      T* const starts = store.chunk_starts + first_chunk_start(in.ragged.offsets[s], kSsdChunk) * stride +
                         state.slot.first * state.slot.state_size();
       backward_of_sequence(state, s, starts, stride);
     }

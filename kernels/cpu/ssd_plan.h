@@ -9,6 +9,9 @@
 
 namespace dnamamba::kernels::cpu {
 
+/// Tokens that are worked on together: B, C and, backwards, four states each, fit the innermost caches.
+inline constexpr std::int64_t kSsdChunk = 32;
+
 /// Channels of one head that are worked on together.
 struct HeadStrip {
   std::int64_t head = 0;
@@ -16,16 +19,20 @@ struct HeadStrip {
   std::int64_t count = 0;
 };
 
-/// A strip is up to 128 bytes of one head's channels. Forward, a task is a strip of one sequence; backward, a slot of
-/// the strips of one group of heads, in one group of sequences. Within a task, everything happens in one order.
+/// A strip is up to 128 bytes of one head's channels, a slot is consecutive strips of one group of heads, which share B
+/// and C. Forward, tasks are strips of a sequence: what one computes does not depend on which others are in its slot.
+/// Backward, where dB and dC are sums over the strips, tasks are fixed slots of a group of sequences, and within a task
+/// everything happens in one order.
 template <typename T>
 struct SsdPlan {
   static constexpr std::int64_t kStripChannels = 2 * kBlockBytes / static_cast<std::int64_t>(sizeof(T));
 
+  static constexpr std::int64_t kLargestSlot = 16;  ///< strips
+
   std::int64_t heads, head_dim, groups, states, tokens;
   std::int64_t strips_per_head;
   SequenceGroups sequence_groups;
-  Partition slots;  ///< of the strips of a group of heads
+  Partition slots;  ///< backward: of the strips of a group of heads
 
   explicit SsdPlan(const SsdInputs<T>& in)
       : heads(in.heads),
@@ -36,8 +43,8 @@ struct SsdPlan {
         strips_per_head(ceil_div(in.head_dim, kStripChannels)),
         sequence_groups(in.ragged),
         slots{heads / groups * strips_per_head, 1} {
-    // Slots mean partial sums of dB and dC: only as many as fill 16 threads, and bound the memory of a task.
-    constexpr std::int64_t kTasks = 16, kLargestSlot = 16;
+    // Slots mean partial sums of dB and dC: only as many as keep 8 threads busy, and none too large for a cache.
+    constexpr std::int64_t kTasks = 8;
     const std::int64_t wanted =
         std::max(ceil_div(kTasks, groups * sequence_groups.count), ceil_div(slots.count, kLargestSlot));
     slots.parts = std::min(wanted, slots.count);
@@ -53,7 +60,11 @@ struct SsdPlan {
   [[nodiscard]] std::int64_t first_strip(std::int64_t group, std::int64_t slot) const {
     return group * slots.count + slots.begin(slot);
   }
-  [[nodiscard]] std::int64_t largest_slot() const { return ceil_div(slots.count, slots.parts); }
+  /// Behind the last strip of a slot that begins with this one and ends before `end`.
+  [[nodiscard]] std::int64_t end_of_slot(std::int64_t first, std::int64_t end) const {
+    return std::min({end, round_up(first + 1, slots.count), first + kLargestSlot});
+  }
+  [[nodiscard]] std::int64_t largest_slot() const { return std::min(slots.count, kLargestSlot); }
 };
 
 /// What the backward pass keeps in the workspace.
@@ -69,7 +80,7 @@ struct SsdBackwardStore {
   SsdBackwardStore(const SsdPlan<T>& plan, Workspace& workspace) {
     sums = workspace.take<double>(plan.sequence_groups.count * plan.strips() * kSums);
     chunk_starts =
-        workspace.take<T>(plan.tokens / kScanChunk * plan.strips() * plan.states * SsdPlan<T>::kStripChannels);
+        workspace.take<T>(plan.tokens / kSsdChunk * plan.strips() * plan.states * SsdPlan<T>::kStripChannels);
     if (plan.strips_per_head > 1) ddt = workspace.take<T>(plan.strips_per_head * plan.tokens * plan.heads);
     if (plan.slots.parts == 1) return;
     dB = workspace.take<T>(plan.slots.parts * plan.tokens * plan.groups * plan.states);

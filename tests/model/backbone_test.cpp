@@ -14,6 +14,7 @@
 
 #include "core/base/error.h"
 #include "core/ops/add_rms_norm.h"
+#include "tests/support/gradients.h"
 #include "tests/support/models.h"
 #include "tests/support/throws.h"
 
@@ -114,7 +115,7 @@ Answer alone(const Backbone& backbone, const Problem& problem) {
 
 struct Result {
   Answer answer;
-  std::map<std::string, at::Tensor> gradients;
+  test::Gradients gradients;
 };
 
 Result run(Problem& problem, const Way& way) {
@@ -148,10 +149,7 @@ void expect_same(Result one, Result other, double tolerance) {
   ASSERT_EQ(states.size(), others.size());
   for (std::size_t i = 0; i < states.size(); ++i)
     EXPECT_LE(relative_error(*states[i], *others[i]), tolerance) << "state " << i;
-  ASSERT_EQ(one.gradients.size(), other.gradients.size());
-  for (const auto& [name, gradient] : one.gradients)
-    EXPECT_LE(relative_error(gradient, other.gradients.at(name)), test::gradient_tolerance(gradient, tolerance))
-        << "gradient of " << name;
+  test::expect_same_gradients(one.gradients, other.gradients, tolerance);
 }
 
 class ModelOfChannels : public ::testing::TestWithParam<std::tuple<Mixer, std::int64_t, at::ScalarType>> {

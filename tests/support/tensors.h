@@ -60,10 +60,4 @@ inline double tolerance(at::ScalarType dtype) {
   return dtype == at::kDouble ? 1e-10 : 1e-5;
 }
 
-/// The same of a gradient. One of few values, as a scan's parameters of a head have, is a sum of terms that mostly
-/// cancel, with no other values to measure the rest by.
-inline double gradient_tolerance(const at::Tensor& gradient, double tolerance) {
-  return gradient.numel() < 10 ? 10 * tolerance : tolerance;
-}
-
 }  // namespace dnamamba::test

@@ -9,11 +9,11 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
-#include <map>
 #include <set>
 
 #include "core/base/error.h"
 #include "core/heads/language_head.h"
+#include "tests/support/gradients.h"
 #include "tests/support/models.h"
 #include "tests/support/throws.h"
 
@@ -21,11 +21,11 @@ namespace dnamamba::train {
 namespace {
 
 using model::Backbone;
+using test::Gradients;
 using test::Mixer;
 using test::RandomTensors;
 using test::relative_error;
 using ::testing::HasSubstr;
-using Gradients = std::map<std::string, at::Tensor>;
 
 const tokens::Alphabet& alphabet() {
   static const tokens::Alphabet kAlphabet = tokens::Alphabet::built_in("dnamamba");
@@ -82,15 +82,6 @@ LossSum whole_gradient(const Backbone& backbone, const NextTokenBatch& batch, do
   return sum;
 }
 
-void expect_same(const Gradients& one, const Gradients& other, double tolerance) {
-  ASSERT_EQ(one.size(), other.size());
-  for (const auto& [name, gradient] : one) {
-    ASSERT_TRUE(gradient.defined()) << name;
-    EXPECT_LE(relative_error(gradient, other.at(name)), test::gradient_tolerance(gradient, tolerance))
-        << "gradient of " << name;
-  }
-}
-
 class StreamedGradient : public ::testing::TestWithParam<std::tuple<Mixer, std::int64_t, at::ScalarType>> {};
 
 TEST_P(StreamedGradient, IsTheWholeGradientOfEveryParameterForAnySegment) {
@@ -113,7 +104,7 @@ TEST_P(StreamedGradient, IsTheWholeGradientOfEveryParameterForAnySegment) {
       const LossSum sum = streamed_gradient(backbone, batch, segment, total);
       EXPECT_NEAR(sum.loss, expected_sum.loss, allowed * expected_sum.loss);
       EXPECT_EQ(sum.weight, expected_sum.weight);
-      expect_same(take_gradients(parameters), expected, allowed);
+      test::expect_same_gradients(take_gradients(parameters), expected, allowed);
       const LossSum loss = streamed_loss(backbone, batch, segment);
       EXPECT_NEAR(loss.loss, expected_sum.loss, allowed * expected_sum.loss);
       EXPECT_EQ(loss.weight, expected_sum.weight);
@@ -200,7 +191,7 @@ TEST(StreamedGradientOfASmallModel, AddsUpOverTheBatchesOfAStep) {
   const Gradients whole = take_gradients(small.parameters);
   streamed_gradient(small.backbone, first, 7, total);
   streamed_gradient(small.backbone, rest, 7, total);
-  expect_same(take_gradients(small.parameters), whole, 1e-10);
+  test::expect_same_gradients(take_gradients(small.parameters), whole, 1e-10);
 }
 
 TEST(StreamedGradientOfASmallModel, HasTheSameBitsWhenItIsComputedAgain) {
