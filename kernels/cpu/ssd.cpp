@@ -139,13 +139,13 @@ struct Slot {
   Buffer<T> chunk_memory;  // [strips, StripChunk::kSize]
   Buffer<T> B_C;           // of a chunk, tile after tile as Tile has them
 
-  Slot(D tag, const SsdInputs<T>& inputs, const SsdPlan<T>& given_plan)
+  Slot(D tag, const SsdInputs<T>& inputs, const SsdPlan<T>& given_plan, std::int64_t most_strips)
       : d(tag),
         in(inputs),
         plan(given_plan),
-        h(make_buffer<T>(plan.largest_slot() * plan.states * kWidth<T>)),
-        skip(make_buffer<T>(plan.largest_slot() * kWidth<T>)),
-        chunk_memory(make_buffer<T>(plan.largest_slot() * StripChunk<T>::kSize)),
+        h(make_buffer<T>(most_strips * plan.states * kWidth<T>)),
+        skip(make_buffer<T>(most_strips * kWidth<T>)),
+        chunk_memory(make_buffer<T>(most_strips * StripChunk<T>::kSize)),
         B_C(make_buffer<T>(2 * plan.states * kTileStride)) {}
 
   void enter(std::int64_t first_strip, std::int64_t last_strip) {
@@ -356,7 +356,7 @@ void forward_tasks(const SsdInputs<T>& in, const SsdOutputs<T>& out, const SsdPl
                    std::int64_t last) {
   const FlushDenormals flush;
   const hn::ScalableTag<T> d;
-  Slot<decltype(d)> slot(d, in, plan);
+  Slot<decltype(d)> slot(d, in, plan, std::min(plan.largest_slot(), last - first));
   for (std::int64_t task = first; task < last; task += slot.strips) {
     const std::int64_t sequence = task / plan.strips(), strip = task % plan.strips();
     slot.enter(strip, plan.end_of_slot(strip, strip + last - task));
@@ -380,7 +380,7 @@ struct BackwardSlot {
   T *to_ddt = nullptr, *to_dB = nullptr, *to_dC = nullptr;
 
   BackwardSlot(D d, const SsdInputs<T>& in, const SsdGradients<T>& gradients, const SsdPlan<T>& plan)
-      : slot(d, in, plan),
+      : slot(d, in, plan, plan.largest_slot()),
         out(gradients),
         carry(make_buffer<T>(plan.largest_slot() * plan.states * kWidth<T>)),
         history(make_buffer<T>(kStatesAtOnceBackward * (kSsdChunk + 1) * kWidth<T>)),
