@@ -26,8 +26,10 @@ struct PretrainCommand {
   std::string architecture;
   std::int64_t d_model = 128;
   std::int64_t layers = 4;
-  std::int64_t d_state = 16;
+  std::string mixer = "mamba1";
+  std::int64_t d_state = 0;  // 0: the mixer's own
   std::int64_t expand = 2;
+  std::int64_t headdim = 64;
   std::string alphabet = "dnamamba";
   std::string sample_by = "length";
   std::string invalid = "error";
@@ -58,11 +60,14 @@ std::optional<PretrainCommand> parse_pretrain(const Arguments& arguments) {
   description.group("Model").add_options()("model,m", po::value(&command.model)->value_name("MODEL"),
                                            "begin with the weights of a model")(
       "architecture", po::value(&command.architecture)->value_name("FILE"),
-      "a config.json, in the place of the four below")("d-model", cli::number(&command.d_model, 1)->value_name("N"),
-                                                       "width")(
-      "layers", cli::number(&command.layers, 1)->value_name("N"), "Mamba-1 layers")(
-      "d-state", cli::number(&command.d_state, 1, 256)->value_name("N"), "states of a channel")(
-      "expand", cli::number(&command.expand, 1)->value_name("N"), "channels of the scan, times the width")(
+      "a config.json, in the place of the six below")("mixer", cli::choice(&command.mixer, {"mamba1", "mamba2"}),
+                                                      "kind of layer")(
+      "d-model", cli::number(&command.d_model, 1)->value_name("N"), "width")(
+      "layers", cli::number(&command.layers, 1)->value_name("N"), "how many layers")(
+      "d-state", cli::number(&command.d_state, 0, 256)->value_name("N"),
+      "states of a channel; 0: 16 of mamba1, 128 of mamba2")("expand", cli::number(&command.expand, 1)->value_name("N"),
+                                                             "channels of the scan, times the width")(
+      "headdim", cli::number(&command.headdim, 1, 256)->value_name("N"), "channels of a head, of mamba2")(
       "alphabet",
       po::value(&command.alphabet)
           ->default_value(command.alphabet)
@@ -98,6 +103,7 @@ std::optional<PretrainCommand> parse_pretrain(const Arguments& arguments) {
   description.example(
       "with held-out sequences, in a run that may be stopped at any time",
       "dnamamba pretrain train/*.fa.gz --validation held-out.fa.gz --checkpoint run --save-every 100 -o my-model");
+  description.example("a Mamba-2 network", "dnamamba pretrain genome.fa.gz --mixer mamba2 -o my-mamba2");
   description.example("contexts of a million bases in the memory of 16,384",
                       "dnamamba pretrain chromosome.fa --context 1M --batch 1M --segment 16384 -o long-model");
   po::variables_map given;
@@ -109,6 +115,9 @@ std::optional<PretrainCommand> parse_pretrain(const Arguments& arguments) {
   cli::require(job.optimiser.warmup >= 0 && job.optimiser.warmup <= 1, "--warmup is a part of the steps, 0 to 1");
   cli::require(job.optimiser.weight_decay >= 0, "--weight-decay can't be negative");
   cli::require(job.optimiser.clip >= 0, "--clip can't be negative");
+  cli::require(command.mixer != "mamba2" || command.d_model * command.expand % command.headdim == 0,
+               base::concat("--headdim ", command.headdim, " must divide --d-model times --expand, ",
+                            command.d_model * command.expand));
   cli::require(job.time_limit >= 0, "--time-limit can't be negative");
   cli::require(job.time_limit == 0 || !job.checkpoint.empty(), "--time-limit needs --checkpoint, or the work is lost");
   cli::require(job.save_every == 0 || !job.checkpoint.empty(), "--save-every needs --checkpoint");
@@ -121,14 +130,20 @@ std::optional<PretrainCommand> parse_pretrain(const Arguments& arguments) {
 
 model::ModelConfig architecture_of(const PretrainCommand& command, const tokens::Alphabet& alphabet) {
   if (command.architecture.empty()) {
-    model::ModelConfig config = model::mamba1_config(command.d_model, command.layers, command.d_state, command.expand);
+    const bool mamba2 = command.mixer == "mamba2";
+    const std::int64_t d_state = command.d_state > 0 ? command.d_state : mamba2 ? 128 : 16;
+    model::ModelConfig config =
+        mamba2 ? model::mamba2_config(command.d_model, command.layers, d_state, command.expand, command.headdim)
+               : model::mamba1_config(command.d_model, command.layers, d_state, command.expand);
     config.vocabulary = (alphabet.vocabulary() + 7) / 8 * 8;
     return config;
   }
   std::ifstream in(command.architecture);
   if (!in) throw base::IoError(command.architecture + ": can't be opened");
+  std::ostringstream text;
+  text << in.rdbuf();
   try {
-    return model::any_config_from_json(nlohmann::json::parse(in));
+    return model::any_config_from_json(model::parse_config(text.str()));
   } catch (const nlohmann::json::exception& error) {
     throw base::IoError(command.architecture + ": not JSON: " + error.what());
   }

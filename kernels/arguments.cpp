@@ -43,6 +43,34 @@ void check(const SelectiveScanInputs<T>& in, const SelectiveScanGradients<T>& gr
 }
 
 template <typename T>
+void check(const SsdInputs<T>& in) {
+  check_ragged(in.ragged, "ssd: offsets must begin with 0 and not decrease");
+  require(in.heads >= 1, "ssd: heads must be at least 1");
+  require(in.head_dim >= 1 && in.head_dim <= 256, "ssd: head_dim must be in 1 ... 256");
+  require(in.states >= 1 && in.states <= 256, "ssd: states must be in 1 ... 256");
+  require(in.groups >= 1 && in.heads % in.groups == 0, "ssd: groups must divide heads");
+  require(in.dt_min >= 0 && in.dt_min <= in.dt_max, "ssd: 0 <= dt_min <= dt_max must hold");
+  require(in.A != nullptr, "ssd: A is missing");
+  if (in.ragged.tokens() == 0) return;
+  require(in.x != nullptr && in.dt != nullptr, "ssd: x or dt is missing");
+  require(in.B != nullptr && in.C != nullptr, "ssd: B or C is missing");
+}
+
+template <typename T>
+void check(const SsdInputs<T>& in, const SsdOutputs<T>& out) {
+  check(in);
+  require(out.y != nullptr || in.ragged.tokens() == 0, "ssd: y is missing");
+}
+
+template <typename T>
+void check(const SsdInputs<T>& in, const SsdGradients<T>& gradients) {
+  check(in);
+  require(gradients.dy != nullptr || in.ragged.tokens() == 0, "ssd: dy is missing");
+  require(gradients.dD == nullptr || in.D != nullptr, "ssd: dD is wanted, but D is null");
+  require(gradients.ddt_bias == nullptr || in.dt_bias != nullptr, "ssd: ddt_bias is wanted, but dt_bias is null");
+}
+
+template <typename T>
 void check(const CausalConv1dInputs<T>& in) {
   check_ragged(in.ragged, "causal_conv1d: offsets must begin with 0 and not decrease");
   require(in.channels >= 1, "causal_conv1d: channels must be at least 1");
@@ -106,6 +134,29 @@ void check(const AddRmsNormInputs<T>& in, const AddRmsNormGradients<T>& gradient
 }
 
 template <typename T>
+void check_rows(const GatedRmsNormInputs<T>& in) {
+  require(in.rows >= 0, "gated_rms_norm: rows must not be negative");
+  require(in.columns >= 1, "gated_rms_norm: columns must be at least 1");
+  require(in.groups >= 1 && in.columns % in.groups == 0, "gated_rms_norm: groups must divide columns");
+  require(in.epsilon >= 0, "gated_rms_norm: epsilon must not be negative");
+  require(in.weight != nullptr, "gated_rms_norm: weight is missing");
+  require((in.x != nullptr && in.z != nullptr) || in.rows == 0, "gated_rms_norm: x or z is missing");
+}
+
+template <typename T>
+void check(const GatedRmsNormInputs<T>& in, const T* y) {
+  check_rows(in);
+  require(y != nullptr || in.rows == 0, "gated_rms_norm: y is missing");
+}
+
+template <typename T>
+void check(const GatedRmsNormInputs<T>& in, const GatedRmsNormGradients<T>& gradients) {
+  check_rows(in);
+  const bool all = gradients.dy != nullptr && gradients.dx != nullptr && gradients.dz != nullptr;
+  require(all || in.rows == 0, "gated_rms_norm: dy, dx or dz is missing");
+}
+
+template <typename T>
 void check(const TokenLossInputs<T>& in, const TokenLossOutputs<T>& out) {
   check_tokens(in);
   require(out.loss != nullptr || in.tokens == 0, "token_loss: loss is missing");
@@ -136,11 +187,17 @@ void check(const EmbedTokensSizes& sizes, const std::uint8_t* tokens, const void
   template void check(const SelectiveScanInputs<T>&);                                   \
   template void check(const SelectiveScanInputs<T>&, const SelectiveScanOutputs<T>&);   \
   template void check(const SelectiveScanInputs<T>&, const SelectiveScanGradients<T>&); \
+  template void check(const SsdInputs<T>&);                                             \
+  template void check(const SsdInputs<T>&, const SsdOutputs<T>&);                       \
+  template void check(const SsdInputs<T>&, const SsdGradients<T>&);                     \
   template void check(const CausalConv1dInputs<T>&);                                    \
   template void check(const CausalConv1dInputs<T>&, const CausalConv1dOutputs<T>&);     \
   template void check(const CausalConv1dInputs<T>&, const CausalConv1dGradients<T>&);   \
   template void check(const AddRmsNormInputs<T>&, const AddRmsNormOutputs<T>&);         \
   template void check(const AddRmsNormInputs<T>&, const AddRmsNormGradients<T>&);       \
+  template void check_rows(const GatedRmsNormInputs<T>&);                               \
+  template void check(const GatedRmsNormInputs<T>&, const T*);                          \
+  template void check(const GatedRmsNormInputs<T>&, const GatedRmsNormGradients<T>&);   \
   template void check(const TokenLossInputs<T>&, const TokenLossOutputs<T>&);           \
   template void check(const TokenLossInputs<T>&, const TokenLossGradients<T>&);
 DNAMAMBA_INSTANTIATE(float)

@@ -5,8 +5,10 @@
 #include "kernels/add_rms_norm.h"
 #include "kernels/causal_conv1d.h"
 #include "kernels/embed_tokens.h"
+#include "kernels/gated_rms_norm.h"
 #include "kernels/ragged.h"
 #include "kernels/selective_scan.h"
+#include "kernels/ssd.h"
 #include "kernels/token_loss.h"
 
 namespace dnamamba::kernels {
@@ -24,6 +26,13 @@ template <typename T>
 void check(const SelectiveScanInputs<T>& in, const SelectiveScanGradients<T>& gradients);
 
 template <typename T>
+void check(const SsdInputs<T>& in);
+template <typename T>
+void check(const SsdInputs<T>& in, const SsdOutputs<T>& out);
+template <typename T>
+void check(const SsdInputs<T>& in, const SsdGradients<T>& gradients);
+
+template <typename T>
 void check(const CausalConv1dInputs<T>& in);
 template <typename T>
 void check(const CausalConv1dInputs<T>& in, const CausalConv1dOutputs<T>& out);
@@ -34,6 +43,13 @@ template <typename T>
 void check(const AddRmsNormInputs<T>& in, const AddRmsNormOutputs<T>& out);
 template <typename T>
 void check(const AddRmsNormInputs<T>& in, const AddRmsNormGradients<T>& gradients);
+
+template <typename T>
+void check_rows(const GatedRmsNormInputs<T>& in);
+template <typename T>
+void check(const GatedRmsNormInputs<T>& in, const T* y);
+template <typename T>
+void check(const GatedRmsNormInputs<T>& in, const GatedRmsNormGradients<T>& gradients);
 
 template <typename T>
 void check(const TokenLossInputs<T>& in, const TokenLossOutputs<T>& out);

@@ -14,6 +14,21 @@ std::string prefix_of(const LayerConfig& layer) {
   return base::concat("backbone.layers.", layer.weights, ".");
 }
 
+using Mixer = std::variant<Mamba1Mixer, Mamba2Mixer>;
+
+struct MakeMixer {
+  const ModelConfig& model;
+  const LayerConfig& layer;
+  const Parameters& parameters;
+
+  Mixer operator()(const Mamba1Config& config) const {
+    return Mamba1Mixer(config, layer.direction, parameters, prefix_of(layer) + "mixer.");
+  }
+  Mixer operator()(const Mamba2Config& config) const {
+    return Mamba2Mixer(config, model.norm_epsilon, layer.direction, parameters, prefix_of(layer) + "mixer.");
+  }
+};
+
 }  // namespace
 
 AddNorm::AddNorm(NormKind kind, double epsilon, const Parameters& parameters, const std::string& name)
@@ -33,11 +48,7 @@ std::pair<at::Tensor, at::Tensor> AddNorm::operator()(const at::Tensor& hidden, 
 
 Block::Block(const ModelConfig& model, const LayerConfig& layer, const Parameters& parameters)
     : norm_(layer.norm, model.norm_epsilon, parameters, prefix_of(layer) + "norm"),
-      mixer_(std::visit(
-          [&](const auto& mixer) {
-            return Mamba1Mixer(mixer, layer.direction, parameters, prefix_of(layer) + "mixer.");
-          },
-          layer.mixer)) {
+      mixer_(std::visit(MakeMixer{model, layer, parameters}, layer.mixer)) {
   if (!layer.mlp) return;
   mlp_norm_.emplace(layer.norm, model.norm_epsilon, parameters, prefix_of(layer) + "norm2");
   fc1_ = parameters.at(prefix_of(layer) + "mlp.fc1.weight");

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "core/model/mamba1_mixer.h"
+#include "core/model/mamba2_mixer.h"
 
 namespace dnamamba::model {
 
@@ -36,7 +37,7 @@ class Block {
 
  private:
   AddNorm norm_;
-  std::variant<Mamba1Mixer> mixer_;
+  std::variant<Mamba1Mixer, Mamba2Mixer> mixer_;
   std::optional<AddNorm> mlp_norm_;
   at::Tensor fc1_, fc2_;
 };

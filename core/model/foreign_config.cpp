@@ -1,7 +1,10 @@
 #include "core/model/foreign_config.h"
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "core/base/error.h"
 #include "core/model/json_reader.h"
@@ -47,11 +50,20 @@ void repeat_layer(ModelConfig& config, const LayerConfig& layer, std::int64_t co
   }
 }
 
-// ssm_cfg of mamba-ssm: the arguments of its block.
-Mamba1Config mamba_ssm_mixer(const json& ssm_cfg, std::int64_t d_model) {
-  JsonReader reader(ssm_cfg, "config.json: ssm_cfg");
-  if (const auto layer = reader.get<std::string>("layer", "Mamba1"); layer != "Mamba1")
-    throw base::Error("config.json: ssm_cfg.layer is " + layer + "; this version supports Mamba1");
+// Where JSON has no infinity and the other side no word for it, the largest float stands for no limit.
+constexpr double kNoLimit = std::numeric_limits<float>::max();
+
+void read_dt_limit(JsonReader& reader, const std::string& key, Mamba2Config& mixer) {
+  if (!reader.has(key)) return reader.ignore(key);
+  std::tie(mixer.dt_limit_min, mixer.dt_limit_max) = reader.range(key);
+  if (mixer.dt_limit_max >= kNoLimit) mixer.dt_limit_max = std::numeric_limits<double>::infinity();
+}
+
+json dt_limit_of(const Mamba2Config& mixer) {
+  return json::array({mixer.dt_limit_min, std::min(mixer.dt_limit_max, kNoLimit)});
+}
+
+Mamba1Config mamba_ssm_mamba1(JsonReader& reader, std::int64_t d_model) {
   Mamba1Config mixer;
   mixer.d_state = reader.get("d_state", mixer.d_state);
   mixer.d_conv = reader.get("d_conv", mixer.d_conv);
@@ -65,6 +77,42 @@ Mamba1Config mamba_ssm_mixer(const json& ssm_cfg, std::int64_t d_model) {
   mixer.conv_bias = reader.get("conv_bias", mixer.conv_bias);
   mixer.bias = reader.get("bias", mixer.bias);
   reader.ignore("use_fast_path");  // which kernel computes it, not what
+  return mixer;
+}
+
+Mamba2Config mamba_ssm_mamba2(JsonReader& reader, std::int64_t d_model) {
+  Mamba2Config mixer;
+  mixer.d_state = reader.get("d_state", mixer.d_state);
+  mixer.d_conv = reader.get("d_conv", mixer.d_conv);
+  if (reader.has("conv_init")) mixer.conv_init = reader.get<double>("conv_init");
+  reader.ignore("conv_init");
+  mixer.d_inner = size_from(reader, "expand", 2) * d_model;
+  mixer.headdim = reader.get("headdim", mixer.headdim);
+  mixer.d_ssm = reader.get("d_ssm", mixer.d_inner);
+  mixer.ngroups = reader.get("ngroups", mixer.ngroups);
+  if (reader.has("A_init_range")) std::tie(mixer.A_init_min, mixer.A_init_max) = reader.range("A_init_range");
+  reader.ignore("A_init_range");
+  mixer.D_has_hdim = reader.get("D_has_hdim", mixer.D_has_hdim);
+  mixer.rmsnorm = reader.get("rmsnorm", mixer.rmsnorm);
+  mixer.norm_before_gate = reader.get("norm_before_gate", mixer.norm_before_gate);
+  mixer.dt_min = reader.get("dt_min", mixer.dt_min);
+  mixer.dt_max = reader.get("dt_max", mixer.dt_max);
+  mixer.dt_init_floor = reader.get("dt_init_floor", mixer.dt_init_floor);
+  read_dt_limit(reader, "dt_limit", mixer);
+  mixer.bias = reader.get("bias", mixer.bias);
+  mixer.conv_bias = reader.get("conv_bias", mixer.conv_bias);
+  for (const char* how : {"chunk_size", "use_mem_eff_path"}) reader.ignore(how);  // how it is computed, not what
+  return mixer;
+}
+
+// ssm_cfg of mamba-ssm: the arguments of its block.
+MixerConfig mamba_ssm_mixer(const json& ssm_cfg, std::int64_t d_model) {
+  JsonReader reader(ssm_cfg, "config.json: ssm_cfg");
+  const auto layer = reader.get<std::string>("layer", "Mamba1");
+  if (layer != "Mamba1" && layer != "Mamba2")
+    throw base::Error("config.json: ssm_cfg.layer is " + layer + "; this version supports Mamba1 and Mamba2");
+  const MixerConfig mixer = layer == "Mamba1" ? MixerConfig(mamba_ssm_mamba1(reader, d_model))
+                                              : MixerConfig(mamba_ssm_mamba2(reader, d_model));
   reader.refuse_unknown();
   return mixer;
 }
@@ -130,35 +178,61 @@ constexpr const char* kTransformersBookkeeping[] = {"_name_or_path",
                                                     "is_decoder",
                                                     "vocab_size_padded_to"};
 
-ModelConfig from_transformers(const json& object) {
-  JsonReader reader(object, "config.json");
-  ModelConfig config;
-  config.d_model = size_from(reader, "hidden_size", 768);
-  config.vocabulary = size_from(reader, "vocab_size", 50280);
+Mamba1Config transformers_mamba1(JsonReader& reader, std::int64_t d_model) {
   Mamba1Config mixer;
   mixer.d_state = reader.get("state_size", mixer.d_state);
-  mixer.d_conv = reader.get("conv_kernel", mixer.d_conv);
-  mixer.d_inner = size_from(reader, "expand", 2) * config.d_model;
+  mixer.d_inner = size_from(reader, "expand", 2) * d_model;
   if (const auto inner = reader.get("intermediate_size", mixer.d_inner); inner != mixer.d_inner)
     throw base::Error(
         concat("config.json: intermediate_size = ", inner, " is not expand * hidden_size = ", mixer.d_inner));
-  mixer.dt_rank = dt_rank_from(reader, "time_step_rank", config.d_model);
-  mixer.dt_min = reader.get("time_step_min", mixer.dt_min);
-  mixer.dt_max = reader.get("time_step_max", mixer.dt_max);
-  mixer.dt_init_floor = reader.get("time_step_floor", mixer.dt_init_floor);
+  mixer.dt_rank = dt_rank_from(reader, "time_step_rank", d_model);
   mixer.dt_scale = reader.get("time_step_scale", mixer.dt_scale);
   mixer.dt_init_random = is_random(reader.get<std::string>("time_step_init_scheme", "random"), reader.where());
-  mixer.bias = reader.get("use_bias", mixer.bias);
-  mixer.conv_bias = reader.get("use_conv_bias", mixer.conv_bias);
+  return mixer;
+}
+
+Mamba2Config transformers_mamba2(JsonReader& reader, std::int64_t d_model) {
+  Mamba2Config mixer;
+  mixer.d_state = reader.get("state_size", mixer.d_state);
+  mixer.d_inner = mixer.d_ssm = size_from(reader, "expand", 2) * d_model;
+  mixer.headdim = size_from(reader, "head_dim", mixer.headdim);
+  mixer.ngroups = size_from(reader, "n_groups", 8);
+  if (const auto heads = size_from(reader, "num_heads", 128); heads * mixer.headdim != mixer.d_inner)
+    throw base::Error(concat("config.json: num_heads * head_dim = ", heads * mixer.headdim,
+                             " is not expand * hidden_size = ", mixer.d_inner));
+  read_dt_limit(reader, "time_step_limit", mixer);
+  if (!reader.get("rms_norm", true)) throw base::Error("config.json: rms_norm false is not supported");
+  // time_step_rank is Mamba-1's, chunk_size says how and not what; Transformers reads no norm_before_gate: its gate is
+  // always first.
+  for (const char* key : {"time_step_rank", "chunk_size", "norm_before_gate"}) reader.ignore(key);
+  return mixer;
+}
+
+ModelConfig from_transformers(const json& object) {
+  JsonReader reader(object, "config.json");
+  const bool mamba2 = object.at("model_type") == "mamba2";
+  ModelConfig config;
+  config.d_model = size_from(reader, "hidden_size", mamba2 ? 4096 : 768);
+  config.vocabulary = size_from(reader, "vocab_size", mamba2 ? 32768 : 50280);
+  LayerConfig layer;
+  layer.mixer = mamba2 ? MixerConfig(transformers_mamba2(reader, config.d_model))
+                       : MixerConfig(transformers_mamba1(reader, config.d_model));
+  const auto read_shared = [&](auto& mixer) {
+    mixer.d_conv = reader.get("conv_kernel", mixer.d_conv);
+    mixer.dt_min = reader.get("time_step_min", mixer.dt_min);
+    mixer.dt_max = reader.get("time_step_max", mixer.dt_max);
+    mixer.dt_init_floor = reader.get("time_step_floor", mixer.dt_init_floor);
+    mixer.bias = reader.get("use_bias", mixer.bias);
+    mixer.conv_bias = reader.get("use_conv_bias", mixer.conv_bias);
+  };
+  std::visit(read_shared, layer.mixer);
   if (const auto act = reader.get<std::string>("hidden_act", "silu"); act != "silu" && act != "swish")
     throw base::Error("config.json: hidden_act \"" + act + "\" is not supported (silu is)");
   config.norm_epsilon = reader.get("layer_norm_epsilon", config.norm_epsilon);
   config.residual = reader.get("residual_in_fp32", true) ? ResidualType::kFloat32 : ResidualType::kActivation;
   config.fused_add_norm = false;
-  config.tie_embeddings = reader.get("tie_word_embeddings", true);
-  LayerConfig layer;
-  layer.mixer = mixer;
-  repeat_layer(config, layer, reader.get("num_hidden_layers", std::int64_t{32}));
+  config.tie_embeddings = reader.get("tie_word_embeddings", !mamba2);
+  repeat_layer(config, layer, reader.get("num_hidden_layers", std::int64_t{mamba2 ? 64 : 32}));
   for (const char* key : kTransformersBookkeeping) reader.ignore(key);
   reader.refuse_unknown();
   return config;
@@ -179,26 +253,105 @@ const LayerConfig& uniform_layer(const ModelConfig& config, const std::string& t
   return first;
 }
 
-std::int64_t expand_of(const Mamba1Config& mixer, const ModelConfig& config, const std::string& target) {
+std::int64_t expand_of(const auto& mixer, const ModelConfig& config, const std::string& target) {
   if (mixer.d_inner % config.d_model != 0)
     throw base::Error(
         concat(target, " can't express d_inner = ", mixer.d_inner, ", not a multiple of d_model = ", config.d_model));
   return mixer.d_inner / config.d_model;
 }
 
+json ssm_cfg_of(const Mamba1Config& mixer, const ModelConfig& config) {
+  return {{"layer", "Mamba1"},
+          {"d_state", mixer.d_state},
+          {"d_conv", mixer.d_conv},
+          {"expand", expand_of(mixer, config, "mamba-ssm")},
+          {"dt_rank", mixer.dt_rank},
+          {"dt_min", mixer.dt_min},
+          {"dt_max", mixer.dt_max},
+          {"dt_init", mixer.dt_init_random ? "random" : "constant"},
+          {"dt_scale", mixer.dt_scale},
+          {"dt_init_floor", mixer.dt_init_floor},
+          {"conv_bias", mixer.conv_bias},
+          {"bias", mixer.bias}};
+}
+
+json ssm_cfg_of(const Mamba2Config& mixer, const ModelConfig& config) {
+  return {{"layer", "Mamba2"},
+          {"d_state", mixer.d_state},
+          {"d_conv", mixer.d_conv},
+          {"conv_init", mixer.conv_init ? json(*mixer.conv_init) : json()},
+          {"expand", expand_of(mixer, config, "mamba-ssm")},
+          {"headdim", mixer.headdim},
+          {"d_ssm", mixer.d_ssm},
+          {"ngroups", mixer.ngroups},
+          {"A_init_range", {mixer.A_init_min, mixer.A_init_max}},
+          {"D_has_hdim", mixer.D_has_hdim},
+          {"rmsnorm", mixer.rmsnorm},
+          {"norm_before_gate", mixer.norm_before_gate},
+          {"dt_min", mixer.dt_min},
+          {"dt_max", mixer.dt_max},
+          {"dt_init_floor", mixer.dt_init_floor},
+          {"dt_limit", dt_limit_of(mixer)},
+          {"bias", mixer.bias},
+          {"conv_bias", mixer.conv_bias}};
+}
+
+json transformers_mixer(const Mamba1Config& mixer) {
+  return {
+      {"architectures", {"MambaForCausalLM"}}, {"model_type", "mamba"},
+      {"intermediate_size", mixer.d_inner},    {"time_step_rank", mixer.dt_rank},
+      {"time_step_scale", mixer.dt_scale},     {"time_step_init_scheme", mixer.dt_init_random ? "random" : "constant"}};
+}
+
+json transformers_mixer(const Mamba2Config& mixer) {
+  const auto refuse = [](bool there, const char* what) {
+    if (there) throw base::Error(std::string("Transformers' Mamba-2 can't express ") + what);
+  };
+  refuse(mixer.d_ssm != mixer.d_inner, "d_ssm other than expand * d_model");
+  refuse(mixer.D_has_hdim, "D_has_hdim");
+  refuse(!mixer.rmsnorm, "a block without rmsnorm");
+  refuse(mixer.norm_before_gate, "norm_before_gate");
+  return {{"architectures", {"Mamba2ForCausalLM"}},
+          {"model_type", "mamba2"},
+          {"num_heads", mixer.heads()},
+          {"head_dim", mixer.headdim},
+          {"n_groups", mixer.ngroups},
+          {"time_step_limit", dt_limit_of(mixer)}};
+}
+
+// A bare Infinity outside of strings, from `at` on.
+std::size_t find_infinity(const std::string& text, std::size_t at) {
+  bool quoted = false;
+  for (; at < text.size(); ++at) {
+    if (text[at] == '"') quoted = !quoted;
+    if (quoted && text[at] == '\\') ++at;
+    if (!quoted && text.compare(at, 8, "Infinity") == 0) return at;
+  }
+  return std::string::npos;
+}
+
 }  // namespace
+
+json parse_config(const std::string& text) {
+  std::string plain = text;
+  const std::string infinity = R"({"__float__": "Infinity"})";
+  for (std::size_t at = find_infinity(plain, 0); at != std::string::npos;
+       at = find_infinity(plain, at + infinity.size()))
+    plain.replace(at, 8, infinity);
+  return json::parse(plain);
+}
 
 FolderKind recognise_config(const json& object) {
   if (!object.is_object()) throw base::Error("config.json is not a JSON object");
   if (object.contains("format")) return FolderKind::kDnamamba;
   if (object.contains("model_type")) {
     const std::string type = object.at("model_type").is_string() ? object.at("model_type").get<std::string>() : "?";
-    if (type == "mamba") return FolderKind::kTransformers;
-    throw base::Error("config.json: model_type \"" + type + "\" is not supported by this version (mamba is)");
+    if (type == "mamba" || type == "mamba2") return FolderKind::kTransformers;
+    throw base::Error("config.json: model_type \"" + type + "\" is not supported by this version (mamba, mamba2 are)");
   }
   if (object.contains("d_model") && (object.contains("n_layer") || object.contains("ssm_cfg")))
     return FolderKind::kMambaSsm;
-  throw base::Error("config.json is not one of dnamamba, mamba-ssm or Transformers (model_type mamba)");
+  throw base::Error("config.json is not one of dnamamba, mamba-ssm or Transformers (model_type mamba, mamba2)");
 }
 
 ModelConfig any_config_from_json(const json& object) {
@@ -219,7 +372,6 @@ ModelConfig any_config_from_json(const json& object) {
 
 json to_mamba_ssm_json(const ModelConfig& config) {
   const LayerConfig& layer = uniform_layer(config, "mamba-ssm");
-  const auto& mixer = std::get<Mamba1Config>(layer.mixer);
   if (layer.mlp && layer.mlp->d_hidden % 128 != 0)
     throw base::Error(concat("mamba-ssm can't express an MLP of ", layer.mlp->d_hidden, ", not a multiple of 128"));
   if (config.norm_epsilon != 1e-5) throw base::Error("mamba-ssm can't express a norm epsilon other than 1e-5");
@@ -227,19 +379,7 @@ json to_mamba_ssm_json(const ModelConfig& config) {
           {"d_intermediate", layer.mlp ? layer.mlp->d_hidden : 0},
           {"n_layer", config.layers.size()},
           {"vocab_size", config.vocabulary},
-          {"ssm_cfg",
-           {{"layer", "Mamba1"},
-            {"d_state", mixer.d_state},
-            {"d_conv", mixer.d_conv},
-            {"expand", expand_of(mixer, config, "mamba-ssm")},
-            {"dt_rank", mixer.dt_rank},
-            {"dt_min", mixer.dt_min},
-            {"dt_max", mixer.dt_max},
-            {"dt_init", mixer.dt_init_random ? "random" : "constant"},
-            {"dt_scale", mixer.dt_scale},
-            {"dt_init_floor", mixer.dt_init_floor},
-            {"conv_bias", mixer.conv_bias},
-            {"bias", mixer.bias}}},
+          {"ssm_cfg", std::visit([&](const auto& mixer) { return ssm_cfg_of(mixer, config); }, layer.mixer)},
           {"attn_layer_idx", json::array()},
           {"attn_cfg", json::object()},
           {"rms_norm", config.final_norm == NormKind::kRms},
@@ -251,31 +391,29 @@ json to_mamba_ssm_json(const ModelConfig& config) {
 
 json to_transformers_json(const ModelConfig& config) {
   const LayerConfig& layer = uniform_layer(config, "Transformers");
-  const auto& mixer = std::get<Mamba1Config>(layer.mixer);
   if (layer.mlp) throw base::Error("Transformers' Mamba can't express an MLP");
   if (config.final_norm != NormKind::kRms) throw base::Error("Transformers' Mamba can't express LayerNorm");
-  return {{"architectures", {"MambaForCausalLM"}},
-          {"model_type", "mamba"},
-          {"hidden_size", config.d_model},
-          {"state_size", mixer.d_state},
-          {"num_hidden_layers", config.layers.size()},
-          {"conv_kernel", mixer.d_conv},
-          {"expand", expand_of(mixer, config, "Transformers")},
-          {"intermediate_size", mixer.d_inner},
-          {"time_step_rank", mixer.dt_rank},
-          {"time_step_min", mixer.dt_min},
-          {"time_step_max", mixer.dt_max},
-          {"time_step_floor", mixer.dt_init_floor},
-          {"time_step_scale", mixer.dt_scale},
-          {"time_step_init_scheme", mixer.dt_init_random ? "random" : "constant"},
-          {"use_bias", mixer.bias},
-          {"use_conv_bias", mixer.conv_bias},
-          {"hidden_act", "silu"},
-          {"layer_norm_epsilon", config.norm_epsilon},
-          {"residual_in_fp32", config.residual == ResidualType::kFloat32},
-          {"tie_word_embeddings", config.tie_embeddings},
-          {"vocab_size", config.vocabulary},
-          {"dtype", "float32"}};
+  json object = {{"hidden_size", config.d_model},
+                 {"num_hidden_layers", config.layers.size()},
+                 {"hidden_act", "silu"},
+                 {"layer_norm_epsilon", config.norm_epsilon},
+                 {"residual_in_fp32", config.residual == ResidualType::kFloat32},
+                 {"tie_word_embeddings", config.tie_embeddings},
+                 {"vocab_size", config.vocabulary},
+                 {"dtype", "float32"}};
+  const auto add_mixer = [&](const auto& mixer) {
+    object.update(transformers_mixer(mixer));
+    object.update(json{{"state_size", mixer.d_state},
+                       {"conv_kernel", mixer.d_conv},
+                       {"expand", expand_of(mixer, config, "Transformers")},
+                       {"time_step_min", mixer.dt_min},
+                       {"time_step_max", mixer.dt_max},
+                       {"time_step_floor", mixer.dt_init_floor},
+                       {"use_bias", mixer.bias},
+                       {"use_conv_bias", mixer.conv_bias}});
+  };
+  std::visit(add_mixer, layer.mixer);
+  return object;
 }
 
 }  // namespace dnamamba::model

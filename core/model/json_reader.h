@@ -1,5 +1,6 @@
 // Strict reading of a JSON object: every key is asked for, of the right type, and none is left over.
 #pragma once
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
@@ -33,6 +34,17 @@ class JsonReader {
   T get(const std::string& key, T fallback) {
     seen_.insert(key);
     return has(key) ? convert<T>(key) : fallback;
+  }
+
+  /// A list of two numbers. JSON has no infinity: the second may be null, or
+  /// {"__float__": "Infinity"} as Transformers writes it.
+  std::pair<double, double> range(const std::string& key) {
+    const nlohmann::json& ends = raw(key);
+    const bool two = ends.is_array() && ends.size() == 2 && ends[0].is_number();
+    const bool open = two && (ends[1].is_null() || ends[1] == nlohmann::json{{"__float__", "Infinity"}});
+    if (!two || (!open && !ends[1].is_number()))
+      throw base::Error(where_ + ": \"" + key + "\" is not a list of two numbers: " + ends.dump());
+    return {ends[0].get<double>(), open ? std::numeric_limits<double>::infinity() : ends[1].get<double>()};
   }
 
   [[nodiscard]] const nlohmann::json& raw(const std::string& key) {

@@ -3,20 +3,11 @@
 #include <ATen/ops/exp.h>
 #include <ATen/ops/neg.h>
 
-#include "core/base/error.h"
 #include "core/ops/causal_conv1d.h"
 #include "core/ops/linear.h"
 #include "core/ops/selective_scan.h"
 
 namespace dnamamba::model {
-namespace {
-
-ops::OptionalTensor rows(const ops::OptionalTensor& tensor, std::int64_t first, std::int64_t count) {
-  return ops::given(tensor) ? ops::OptionalTensor(tensor->narrow(0, first, count)) : std::nullopt;
-}
-
-}  // namespace
-
 Mamba1Mixer::Mamba1Mixer(const Mamba1Config& config, Direction direction, const Parameters& parameters,
                          const std::string& prefix)
     : config_(config),
@@ -36,7 +27,7 @@ Mamba1Mixer::Mamba1Mixer(const Mamba1Config& config, Direction direction, const 
 
 std::pair<at::Tensor, LayerState> Mamba1Mixer::advance(const at::Tensor& input, const SegmentCall& call) const {
   const std::int64_t inner = config_.d_inner, states = config_.d_state, rank = config_.dt_rank;
-  const Mamba1State* before = call.state == nullptr ? nullptr : std::get_if<Mamba1State>(call.state);
+  const auto* const before = state_before<Mamba1State>(call);
 
   // Two products in the place of one and two copies: x and z come out contiguous.
   const at::Tensor x = ops::linear(input, in_proj_.narrow(0, 0, inner), rows(in_bias_, 0, inner));

@@ -2,19 +2,13 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <utility>
+
 #include "core/model/config.h"
+#include "core/model/mixer.h"
 #include "core/model/parameters.h"
-#include "core/model/state.h"
-#include "core/ops/tensors.h"
 
 namespace dnamamba::model {
-
-/// What a mixer is asked over one segment of S ragged sequences.
-struct SegmentCall {
-  ops::OptionalTensor offsets = {};   ///< int64 [S + 1] on the host
-  const LayerState* state = nullptr;  ///< what the segments before left; null or monostate: nothing was read
-  bool want_state = false;            ///< whether a segment follows
-};
 
 class Mamba1Mixer {
  public:

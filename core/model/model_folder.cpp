@@ -29,7 +29,7 @@ json read_json(const fs::path& path) {
   std::ostringstream text;
   text << in.rdbuf();
   try {
-    return json::parse(text.str());
+    return parse_config(text.str());
   } catch (const json::exception& error) {
     throw base::IoError(path.string() + ": not JSON: " + error.what());
   }

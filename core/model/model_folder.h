@@ -29,7 +29,7 @@ Model load_model(const std::filesystem::path& folder, at::ScalarType dtype = at:
 /// @throws base::IoError if the folder exists and `force` is false.
 void save_model(const Model& model, const std::filesystem::path& folder, const std::string& card, bool force);
 
-/// Writes what MambaLMHeadModel (kMambaSsm) or MambaForCausalLM (kTransformers) reads, or a folder of ours.
+/// Writes what MambaLMHeadModel (kMambaSsm) or Mamba(2)ForCausalLM (kTransformers) reads, or a folder of ours.
 void export_model(const Model& model, FolderKind kind, const std::filesystem::path& folder, bool force);
 
 /// @throws base::Error naming the first file of the folder whose checksum is not the one in its SHA256SUMS; false if it

@@ -48,6 +48,23 @@ class SpecList {
     if (mixer.bias) add(prefix + "out_proj.bias", {config_.d_model}, Init::kZeros, 0, false);
   }
 
+  void add_mixer(const std::string& prefix, const Mamba2Config& mixer) {
+    const std::int64_t inner = mixer.d_inner, heads = mixer.heads(), convolved = mixer.conv_channels();
+    const std::int64_t projected = 2 * mixer.gated_only() + mixer.d_ssm + convolved + heads;
+    const double residuals = std::sqrt(static_cast<double>(config_.layers.size()));
+    add(prefix + "in_proj.weight", {projected, config_.d_model}, Init::kUniform, bound(config_.d_model), true);
+    if (mixer.bias) add(prefix + "in_proj.bias", {projected}, Init::kZeros, 0, false);
+    add(prefix + "conv1d.weight", {convolved, 1, mixer.d_conv}, Init::kUniform,
+        mixer.conv_init.value_or(bound(mixer.d_conv)), true);
+    if (mixer.conv_bias) add(prefix + "conv1d.bias", {convolved}, Init::kUniform, bound(mixer.d_conv), false);
+    add(prefix + "dt_bias", {heads}, Init::kDtBias, 0, false);
+    add(prefix + "A_log", {heads}, Init::kLogUniform, 0, false);
+    add(prefix + "D", {mixer.D_has_hdim ? mixer.d_ssm : heads}, Init::kOnes, 0, false);
+    if (mixer.rmsnorm) add(prefix + "norm.weight", {mixer.d_ssm}, Init::kOnes, 0, false);
+    add(prefix + "out_proj.weight", {config_.d_model, inner}, Init::kUniform, bound(inner) / residuals, true);
+    if (mixer.bias) add(prefix + "out_proj.bias", {config_.d_model}, Init::kZeros, 0, false);
+  }
+
   void add_layer(const std::string& prefix, const LayerConfig& layer) {
     add_norm(prefix + "norm", layer.norm);
     std::visit([&](const auto& mixer) { add_mixer(prefix + "mixer.", mixer); }, layer.mixer);
@@ -69,17 +86,17 @@ class SpecList {
   std::vector<ParameterSpec> specs_;
 };
 
-const Mamba1Config& mixer_of(const ModelConfig& config, const std::string& name) {
+const MixerConfig& mixer_of(const ModelConfig& config, const std::string& name) {
   // "backbone.layers.<weights>.mixer.…": the first layer with these weights has them.
   const auto number = std::stoll(name.substr(std::string("backbone.layers.").size()));
   for (const LayerConfig& layer : config.layers)
-    if (layer.weights == number) return std::get<Mamba1Config>(layer.mixer);
+    if (layer.weights == number) return layer.mixer;
   throw base::Error("no layer has the parameter " + name);
 }
 
-at::Tensor initial_dt_bias(const Mamba1Config& mixer, const at::Generator& generator) {
+at::Tensor initial_dt_bias(const ParameterSpec& spec, const auto& mixer, const at::Generator& generator) {
   const double low = std::log(mixer.dt_min), high = std::log(mixer.dt_max);
-  at::Tensor dt = at::empty({mixer.d_inner}, at::kDouble);
+  at::Tensor dt = at::empty(spec.shape, at::kDouble);
   dt.uniform_(0, 1, generator).mul_(high - low).add_(low).exp_().clamp_min_(mixer.dt_init_floor);
   return dt.add(dt.neg().expm1().neg().log()).to(at::kFloat);  // softplus(bias) = dt
 }
@@ -98,8 +115,13 @@ at::Tensor initialise(const ModelConfig& config, const ParameterSpec& spec, cons
       return at::full(spec.shape, spec.scale, at::kFloat);
     case Init::kLogRange:
       return at::arange(1, spec.shape[1] + 1, at::kDouble).log().to(at::kFloat).expand(spec.shape).contiguous();
+    case Init::kLogUniform: {
+      const auto& mixer = std::get<Mamba2Config>(mixer_of(config, spec.name));
+      return at::empty(spec.shape, at::kFloat).uniform_(mixer.A_init_min, mixer.A_init_max, generator).log_();
+    }
     case Init::kDtBias:
-      return initial_dt_bias(mixer_of(config, spec.name), generator);
+      return std::visit([&](const auto& mixer) { return initial_dt_bias(spec, mixer, generator); },
+                        mixer_of(config, spec.name));
   }
   throw base::Error("unknown initialisation");
 }

@@ -10,15 +10,16 @@
 
 namespace dnamamba::model {
 
-/// How a parameter begins (specs of Mamba-1 and of its wrapper).
+/// How a parameter begins (specs of Mamba-1, of Mamba-2 and of their wrapper).
 enum class Init {
   kOnes,
   kZeros,
-  kNormal,    ///< N(0, scale)
-  kUniform,   ///< U(-scale, scale)
-  kConstant,  ///< scale everywhere
-  kLogRange,  ///< ln(1 … N) in every row: A_log
-  kDtBias,    ///< inverse softplus of a log-uniform dt
+  kNormal,      ///< N(0, scale)
+  kUniform,     ///< U(-scale, scale)
+  kConstant,    ///< scale everywhere
+  kLogRange,    ///< ln(1 … N) in every row: A_log of Mamba-1
+  kLogUniform,  ///< ln of U(A_init_range): A_log of Mamba-2
+  kDtBias,      ///< inverse softplus of a log-uniform dt
 };
 
 struct ParameterSpec {

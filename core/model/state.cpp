@@ -13,6 +13,21 @@ LayerState zero_layer(const Mamba1Config& mixer, std::int64_t sequences, at::Sca
                      at::zeros({sequences, mixer.d_inner, mixer.d_state}, dtype)};
 }
 
+LayerState zero_layer(const Mamba2Config& mixer, std::int64_t sequences, at::ScalarType dtype) {
+  return Mamba2State{at::zeros({sequences, mixer.d_conv - 1, mixer.conv_channels()}, dtype),
+                     at::zeros({sequences, mixer.heads(), mixer.headdim, mixer.d_state}, dtype)};
+}
+
+struct AppendTensors {
+  std::vector<at::Tensor*>& tensors;
+
+  void operator()(std::monostate&) const {}
+  void operator()(auto& state) const {
+    tensors.push_back(&state.conv);
+    tensors.push_back(&state.ssm);
+  }
+};
+
 }  // namespace
 
 State zero_state(const ModelConfig& config, std::int64_t sequences, at::ScalarType dtype) {
@@ -25,11 +40,7 @@ State zero_state(const ModelConfig& config, std::int64_t sequences, at::ScalarTy
 
 std::vector<at::Tensor*> tensors_of(State& state) {
   std::vector<at::Tensor*> tensors;
-  for (LayerState& layer : state.layers)
-    if (auto* mamba1 = std::get_if<Mamba1State>(&layer)) {
-      tensors.push_back(&mamba1->conv);
-      tensors.push_back(&mamba1->ssm);
-    }
+  for (LayerState& layer : state.layers) std::visit(AppendTensors{tensors}, layer);
   return tensors;
 }
 

@@ -16,8 +16,14 @@ struct Mamba1State {
   at::Tensor ssm;   ///< [S, E, N]
 };
 
+/// H heads of P = headdim channels; conv holds x, B and C.
+struct Mamba2State {
+  at::Tensor conv;  ///< [S, K-1, d_ssm + 2 ngroups N]
+  at::Tensor ssm;   ///< [S, H, P, N]
+};
+
 /// One alternative a mixer; more are added here. monostate: nothing was read yet.
-using LayerState = std::variant<std::monostate, Mamba1State>;
+using LayerState = std::variant<std::monostate, Mamba1State, Mamba2State>;
 
 /// One entry a layer; all of the same sequences. An empty list: no state, every sequence begins.
 struct State {

@@ -1,11 +1,11 @@
 #include "core/ops/add_rms_norm.h"
 
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include "core/ops/operator_call.h"
 #include "kernels/add_rms_norm.h"
 
 namespace dnamamba::ops {
@@ -86,15 +86,12 @@ Backward backward_cpu(const OptionalTensor& dy, const OptionalTensor& dresidual_
 }
 
 Forward call_forward(const AddRmsNorm& c) {
-  static const auto op =
-      c10::Dispatcher::singleton().findSchemaOrThrow("dnamamba::add_rms_norm", "").typed<decltype(forward_cpu)>();
+  static const auto op = find_operator<decltype(forward_cpu)>("dnamamba::add_rms_norm");
   return op.call(c.x, c.residual, c.weight, c.bias, c.epsilon, c.layer_norm);
 }
 
 Backward call_backward(const OptionalTensor& dy, const OptionalTensor& dresidual_out, const AddRmsNorm& c) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("dnamamba::add_rms_norm_backward", "")
-                             .typed<decltype(backward_cpu)>();
+  static const auto op = find_operator<decltype(backward_cpu)>("dnamamba::add_rms_norm_backward");
   return op.call(dy, dresidual_out, c.x, c.weight, c.bias, c.epsilon, c.layer_norm);
 }
 

@@ -1,11 +1,11 @@
 #include "core/ops/causal_conv1d.h"
 
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include "core/ops/operator_call.h"
 #include "core/ops/ragged_offsets.h"
 #include "kernels/causal_conv1d.h"
 
@@ -101,15 +101,12 @@ Backward backward_cpu(const Tensor& dy, const OptionalTensor& dfinal_state, cons
 }
 
 Forward call_forward(const CausalConv1d& c) {
-  static const auto op =
-      c10::Dispatcher::singleton().findSchemaOrThrow("dnamamba::causal_conv1d", "").typed<decltype(forward_cpu)>();
+  static const auto op = find_operator<decltype(forward_cpu)>("dnamamba::causal_conv1d");
   return op.call(c.x, c.weight, c.bias, c.offsets, c.initial_state, c.want_final_state, c.silu, c.reverse);
 }
 
 Backward call_backward(const Tensor& dy, const OptionalTensor& dfinal_state, const CausalConv1d& c) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("dnamamba::causal_conv1d_backward", "")
-                             .typed<decltype(backward_cpu)>();
+  static const auto op = find_operator<decltype(backward_cpu)>("dnamamba::causal_conv1d_backward");
   return op.call(dy, dfinal_state, c.x, c.weight, c.bias, c.offsets, c.initial_state, c.silu, c.reverse);
 }
 

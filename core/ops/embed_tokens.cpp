@@ -1,10 +1,10 @@
 #include "core/ops/embed_tokens.h"
 
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include "core/ops/operator_call.h"
 #include "kernels/embed_tokens.h"
 
 namespace dnamamba::ops {
@@ -48,15 +48,12 @@ Tensor backward_cpu(const Tensor& dout, const Tensor& tokens, std::int64_t vocab
 }
 
 Tensor call_forward(const Tensor& tokens, const Tensor& table) {
-  static const auto op =
-      c10::Dispatcher::singleton().findSchemaOrThrow("dnamamba::embed_tokens", "").typed<decltype(forward_cpu)>();
+  static const auto op = find_operator<decltype(forward_cpu)>("dnamamba::embed_tokens");
   return op.call(tokens, table);
 }
 
 Tensor call_backward(const Tensor& dout, const Tensor& tokens, std::int64_t vocabulary) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("dnamamba::embed_tokens_backward", "")
-                             .typed<decltype(backward_cpu)>();
+  static const auto op = find_operator<decltype(backward_cpu)>("dnamamba::embed_tokens_backward");
   return op.call(dout, tokens, vocabulary);
 }
 

@@ -1,11 +1,11 @@
 #include "core/ops/selective_scan.h"
 
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include "core/ops/operator_call.h"
 #include "core/ops/ragged_offsets.h"
 #include "kernels/selective_scan.h"
 
@@ -132,16 +132,13 @@ Backward backward_cpu(const Tensor& dy, const OptionalTensor& dfinal_state, cons
 }
 
 Forward call_forward(const SelectiveScan& c) {
-  static const auto op =
-      c10::Dispatcher::singleton().findSchemaOrThrow("dnamamba::selective_scan", "").typed<decltype(forward_cpu)>();
+  static const auto op = find_operator<decltype(forward_cpu)>("dnamamba::selective_scan");
   return op.call(c.x, c.delta, c.A, c.B, c.C, c.D, c.z, c.delta_bias, c.offsets, c.initial_state, c.want_final_state,
                  c.reverse);
 }
 
 Backward call_backward(const Tensor& dy, const OptionalTensor& dfinal_state, const SelectiveScan& c) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("dnamamba::selective_scan_backward", "")
-                             .typed<decltype(backward_cpu)>();
+  static const auto op = find_operator<decltype(backward_cpu)>("dnamamba::selective_scan_backward");
   return op.call(dy, dfinal_state, c.x, c.delta, c.A, c.B, c.C, c.D, c.z, c.delta_bias, c.offsets, c.initial_state,
                  c.reverse);
 }

@@ -1,10 +1,10 @@
 #include "core/ops/token_loss.h"
 
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include "core/ops/operator_call.h"
 #include "kernels/token_loss.h"
 
 namespace dnamamba::ops {
@@ -73,15 +73,12 @@ Backward backward_cpu(const Tensor& dloss, const Tensor& hidden, const Tensor& w
 }
 
 Tensor call_forward(const TokenLoss& c) {
-  static const auto op =
-      c10::Dispatcher::singleton().findSchemaOrThrow("dnamamba::token_loss", "").typed<decltype(forward_cpu)>();
+  static const auto op = find_operator<decltype(forward_cpu)>("dnamamba::token_loss");
   return op.call(c.hidden, c.weight, c.targets, c.token_weights);
 }
 
 Backward call_backward(const Tensor& dloss, const TokenLoss& c) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("dnamamba::token_loss_backward", "")
-                             .typed<decltype(backward_cpu)>();
+  static const auto op = find_operator<decltype(backward_cpu)>("dnamamba::token_loss_backward");
   return op.call(dloss, c.hidden, c.weight, c.targets, c.token_weights);
 }
 

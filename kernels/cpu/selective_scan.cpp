@@ -4,6 +4,7 @@
 #include "kernels/selective_scan.h"
 
 #include "kernels/arguments.h"
+#include "kernels/cpu/buffer.h"
 #include "kernels/cpu/denormals.h"
 #include "kernels/cpu/partition.h"
 #include "kernels/cpu/scan_plan.h"
@@ -12,7 +13,6 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/selective_scan.cpp"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 // After foreach_target:
-#include "hwy/aligned_allocator.h"
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/cpu/vectors-inl.h"
@@ -28,16 +28,6 @@ struct Strip {
   std::int64_t channel = 0;  ///< the first
   std::int64_t count = 0;    ///< how many of the lanes are channels
 };
-
-template <typename T>
-using Buffer = hwy::AlignedFreeUniquePtr<T[]>;
-
-template <typename T>
-Buffer<T> make_buffer(std::int64_t count) {
-  Buffer<T> buffer = hwy::AllocateAligned<T>(static_cast<std::size_t>(count));
-  std::fill_n(buffer.get(), count, T{0});
-  return buffer;
-}
 
 /// What a task holds of a chunk of a strip: [kScanChunk, lanes] each.
 template <typename T>
@@ -290,7 +280,7 @@ void load_initial_states(SlotState<D>& slot, const SelectiveScanInputs<T>& in, s
 
 template <typename T>
 SequenceRows rows_of(const SelectiveScanInputs<T>& in, std::int64_t sequence) {
-  return {in.ragged.offsets[sequence], in.ragged.offsets[sequence + 1], in.reverse};
+  return {in.ragged.offsets[sequence], in.ragged.offsets[sequence + 1], in.reverse, kScanChunk};
 }
 
 template <class D, typename T = hn::TFromD<D>>
@@ -573,25 +563,12 @@ void backward_tasks(const SelectiveScanInputs<T>& in, const SelectiveScanGradien
     }
     T* const dB = store.dB != nullptr && out.dB != nullptr ? store.dB + slot * plan.tokens * plan.states : out.dB;
     T* const dC = store.dC != nullptr && out.dC != nullptr ? store.dC + slot * plan.tokens * plan.states : out.dC;
-    for (std::int64_t s = plan.first_sequence(in.ragged, group); s < plan.first_sequence(in.ragged, group + 1); ++s) {
+    for (std::int64_t s = plan.groups.first(in.ragged, group); s < plan.groups.first(in.ragged, group + 1); ++s) {
       T* const starts = store.chunk_starts +
-                        store.first_start(in.ragged.offsets[s]) * plan.padded_channels() * plan.states +
+                        first_chunk_start(in.ragged.offsets[s], kScanChunk) * plan.padded_channels() * plan.states +
                         plan.first_channel(slot) * plan.states;
       backward_of_sequence(state, in, out, s, starts, dB, dC);
     }
-  }
-}
-
-/// to[i] = sum over the slots of from[slot, i].
-template <typename T>
-void sum_slots(const T* from, std::int64_t slots, std::int64_t count, std::int64_t first, std::int64_t last, T* to) {
-  const hn::ScalableTag<T> d;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  for (std::int64_t i = first; i < last; i += lanes) {
-    const std::int64_t part = std::min(lanes, last - i);
-    auto sum = load_part(d, from + i, part);
-    for (std::int64_t slot = 1; slot < slots; ++slot) sum = hn::Add(sum, load_part(d, from + slot * count + i, part));
-    store_part(d, sum, to + i, part);
   }
 }
 
@@ -673,7 +650,7 @@ template <typename T>
 void sum_groups(const ScanPlan<T>& plan, const double* sums, std::int64_t e, const SelectiveScanGradients<T>& out) {
   const auto total = [&](std::int64_t row) {
     double sum = 0;
-    for (std::int64_t group = 0; group < plan.groups; ++group) {
+    for (std::int64_t group = 0; group < plan.groups.count; ++group) {
       sum += sums[(group * (plan.states + 2) + row) * plan.padded_channels() + e];
     }
     return static_cast<T>(sum);
@@ -722,7 +699,7 @@ void selective_scan_backward(const SelectiveScanInputs<T>& in, const SelectiveSc
   Workspace memory(workspace);
   const ScanBackwardStore<T> store(plan, memory);
   const auto run = backward_for(T{});
-  parallel(plan.groups * plan.slots.parts,
+  parallel(plan.groups.count * plan.slots.parts,
            [&](std::int64_t first, std::int64_t last) { run(in, gradients, plan, store, first, last); });
   sum_over_slots(plan, store.dB, gradients.dB, parallel);
   sum_over_slots(plan, store.dC, gradients.dC, parallel);

@@ -6,6 +6,7 @@
 #define DNAMAMBA_KERNELS_CPU_VECTORS_INL_H_
 #endif
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -116,15 +117,15 @@ HWY_INLINE hn::Vec<D> silu_slope_from(D d, hn::Vec<D> v, hn::Vec<D> s) {
   return hn::Mul(s, hn::MulAdd(v, hn::Sub(one, s), one));
 }
 
-/// softplus(v) = log(1 + exp(v)), v itself above 20; its slope goes to *slope when kSlope.
+/// softplus(v) = log(1 + exp(v)), v itself above 20 and where it is NaN; its slope goes to *slope when kSlope.
 template <bool kSlope, class D>
 HWY_INLINE hn::Vec<D> softplus(D d, hn::Vec<D> v, hn::Vec<D>* slope) {
   using T = hn::TFromD<D>;
   const hn::Vec<D> e = hn::Exp(d, hn::Neg(hn::Abs(v)));
   const hn::Vec<D> soft = hn::Add(hn::Max(v, hn::Zero(d)), hn::Log1p(d, e));
-  const auto linear = hn::Gt(v, hn::Set(d, T{20}));
-  if constexpr (kSlope) *slope = hn::IfThenElse(linear, hn::Set(d, T{1}), sigmoid_from(d, v, e));
-  return hn::IfThenElse(linear, v, soft);
+  const auto curved = hn::Le(v, hn::Set(d, T{20}));
+  if constexpr (kSlope) *slope = hn::IfThenElse(curved, sigmoid_from(d, v, e), hn::Set(d, T{1}));
+  return hn::IfThenElse(curved, soft, v);
 }
 
 #if HWY_TARGET != HWY_SCALAR
@@ -163,6 +164,19 @@ HWY_INLINE void sum_lanes(D d, const T* rows, std::int64_t stride, std::int64_t 
   for (; i + kAtOnce <= count; i += kAtOnce) store_lane_sums(d, rows + i * stride, stride, to + i);
 #endif
   for (; i < count; ++i) to[i] = hn::GetLane(hn::SumOfLanes(d, hn::Load(d, rows + i * stride)));
+}
+
+/// to[i] = sum over the slots of from[slot, i], from [slots, count], for i in [first, last).
+template <typename T>
+void sum_slots(const T* from, std::int64_t slots, std::int64_t count, std::int64_t first, std::int64_t last, T* to) {
+  const hn::ScalableTag<T> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  for (std::int64_t i = first; i < last; i += lanes) {
+    const std::int64_t part = std::min(lanes, last - i);
+    auto sum = load_part(d, from + i, part);
+    for (std::int64_t slot = 1; slot < slots; ++slot) sum = hn::Add(sum, load_part(d, from + slot * count + i, part));
+    store_part(d, sum, to + i, part);
+  }
 }
 
 }  // namespace dnamamba::kernels::cpu::HWY_NAMESPACE

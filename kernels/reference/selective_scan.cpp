@@ -6,24 +6,10 @@
 
 #include "kernels/arguments.h"
 #include "kernels/reference/activations.h"
+#include "kernels/reference/reading.h"
 
 namespace dnamamba::kernels::reference {
 namespace {
-
-/// One sequence as the scan reads it.
-struct Reading {
-  std::int64_t begin, end;
-  bool reverse;
-  [[nodiscard]] std::int64_t length() const { return end - begin; }
-  [[nodiscard]] std::int64_t row(std::int64_t position) const {
-    return reverse ? end - 1 - position : begin + position;
-  }
-};
-
-template <typename T>
-Reading reading(const SelectiveScanInputs<T>& in, std::int64_t sequence) {
-  return {in.ragged.offsets[sequence], in.ragged.offsets[sequence + 1], in.reverse};
-}
 
 template <typename T>
 double step_size_input(const SelectiveScanInputs<T>& in, std::int64_t row, std::int64_t e) {
@@ -33,7 +19,7 @@ double step_size_input(const SelectiveScanInputs<T>& in, std::int64_t row, std::
 /// The states of channel e before the first token and after each: [length + 1, N].
 template <typename T>
 std::vector<double> states_of(const SelectiveScanInputs<T>& in, std::int64_t sequence, std::int64_t e) {
-  const Reading tokens = reading(in, sequence);
+  const Reading tokens = reading(in.ragged, sequence, in.reverse);
   const std::int64_t N = in.states;
   std::vector<double> h(static_cast<std::size_t>((tokens.length() + 1) * N), 0.0);
   if (in.initial_state) {
@@ -71,7 +57,7 @@ struct Sums {
 template <typename T>
 void backward_of_channel(const SelectiveScanInputs<T>& in, const SelectiveScanGradients<T>& gradients,
                          std::int64_t sequence, std::int64_t e, Sums& sums) {
-  const Reading tokens = reading(in, sequence);
+  const Reading tokens = reading(in.ragged, sequence, in.reverse);
   const std::int64_t N = in.states;
   const std::vector<double> h = states_of(in, sequence, e);
   std::vector<double> carry(static_cast<std::size_t>(N),
@@ -121,7 +107,7 @@ void selective_scan(const SelectiveScanInputs<T>& in, const SelectiveScanOutputs
   check(in, out);
   const std::int64_t N = in.states;
   for (std::int64_t s = 0; s < in.ragged.sequences; ++s) {
-    const Reading tokens = reading(in, s);
+    const Reading tokens = reading(in.ragged, s, in.reverse);
     for (std::int64_t e = 0; e < in.channels; ++e) {
       const std::vector<double> h = states_of(in, s, e);
       for (std::int64_t t = 0; t < tokens.length(); ++t) {

@@ -40,17 +40,22 @@ double median(std::vector<double> values) {
 class Products {
  public:
   Products(const model::ModelConfig& config, std::int64_t tokens) {
-    const auto& mixer = std::get<model::Mamba1Config>(config.layers.front().mixer);
     const auto add = [&](std::int64_t in, std::int64_t out) {
       inputs_.push_back(at::randn({tokens, in}));
       weights_.push_back(at::randn({out, in}));
       outputs_.push_back(at::randn({tokens, out}));
     };
     layers_ = static_cast<std::int64_t>(config.layers.size());
-    add(config.d_model, 2 * mixer.d_inner);
-    add(mixer.d_inner, mixer.dt_rank + 2 * mixer.d_state);
-    add(mixer.dt_rank, mixer.d_inner);
-    add(mixer.d_inner, config.d_model);
+    if (const auto* mamba1 = std::get_if<model::Mamba1Config>(&config.layers.front().mixer)) {
+      add(config.d_model, 2 * mamba1->d_inner);
+      add(mamba1->d_inner, mamba1->dt_rank + 2 * mamba1->d_state);
+      add(mamba1->dt_rank, mamba1->d_inner);
+      add(mamba1->d_inner, config.d_model);
+    } else {
+      const auto& mamba2 = std::get<model::Mamba2Config>(config.layers.front().mixer);
+      add(config.d_model, mamba2.d_inner + mamba2.conv_channels() + mamba2.heads());
+      add(mamba2.d_inner, config.d_model);
+    }
   }
 
   void forward() const {
@@ -142,5 +147,6 @@ int main(int argc, char** argv) {
   const int rounds = argc > 2 ? std::atoi(argv[2]) : 5;
   std::printf("%d threads, fp32, medians of %d rounds\n", at::get_num_threads(), rounds);
   bench::bench_model("8 x 256", model::mamba1_config(256, 8), 8192, rounds);
+  bench::bench_model("8 x 256, Mamba-2", model::mamba2_config(256, 8), 8192, rounds);
   bench::bench_model("4 x 128", model::mamba1_config(128, 4), 8192, rounds);
 }

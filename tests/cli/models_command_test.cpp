@@ -40,7 +40,9 @@ TEST_P(GoldenFolder, VerifiesAndFailsPastTheTolerance) {
   EXPECT_THAT(strict.err, HasSubstr("more than the tolerance"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Of, GoldenFolder, ::testing::Values("mamba_ssm-mamba1", "mamba_ssm-mamba1-mlp", "hf-mamba"),
+INSTANTIATE_TEST_SUITE_P(Of, GoldenFolder,
+                         ::testing::Values("mamba_ssm-mamba1", "mamba_ssm-mamba1-mlp", "hf-mamba", "mamba_ssm-mamba2",
+                                           "mamba_ssm-mamba2-groups-norm-before-gate", "hf-mamba2"),
                          [](const auto& tested) {
                            std::string name = tested.param;
                            for (char& c : name)
@@ -85,6 +87,9 @@ TEST_F(ModelsCommand, ShowSaysWhatAModelIs) {
   EXPECT_EQ(result.status, 0);
   EXPECT_THAT(result.out, AllOf(HasSubstr("written by  dnamamba"), HasSubstr("Mamba-1, 2 layers of 32"),
                                 HasSubstr("alphabet    dnamamba"), HasSubstr("backbone.norm_f.weight\t[32]")));
+  EXPECT_THAT(dnamamba({"models", "show", tiny_model("mamba2")}).out,
+              AllOf(HasSubstr("Mamba-2, 2 layers of 32, 64 channels, 4 heads of 16, 128 states"),
+                    HasSubstr("backbone.layers.1.mixer.norm.weight\t[64]")));
   EXPECT_THAT(result.err, IsEmpty());
 }
 
@@ -103,17 +108,19 @@ TEST_F(ModelsCommand, RefusesWrongUsageAndUnknownModels) {
   EXPECT_THAT(there.err, HasSubstr("--force"));
 }
 
+class ModelOfMixer : public ModelsCommand, public ::testing::WithParamInterface<const char*> {};
+
 // The answers of Transformers to random ids become the golden file of our own folder.
-TEST_F(ModelsCommand, TransformersReadsAnExportedFolderAndAnswersTheSame) {
+TEST_P(ModelOfMixer, IsReadByTransformersAfterAnExportAndAnswersTheSame) {
   DNAMAMBA_REQUIRE_PYTHON("torch, transformers, safetensors");
-  const std::string ours = copy_of(tiny_model());
+  const std::string ours = copy_of(tiny_model(GetParam()));
   const std::string exported = folder_.file("exported");
   ASSERT_EQ(dnamamba({"models", "export", ours, "--to", "transformers", "-o", exported}).status, 0);
   const auto result = run_python(R"(
 import sys, torch
 from safetensors.torch import save_file
-from transformers import MambaForCausalLM
-model, said = MambaForCausalLM.from_pretrained(sys.argv[1], output_loading_info=True)
+from transformers import AutoModelForCausalLM
+model, said = AutoModelForCausalLM.from_pretrained(sys.argv[1], output_loading_info=True)
 assert not any(said.values()), said
 torch.manual_seed(1)
 ids = torch.randint(0, 16, (3, 80))
@@ -130,10 +137,11 @@ with torch.no_grad():
   EXPECT_EQ(dnamamba({"models", "verify", exported, "--tolerance", "1e-5"}).status, 0);
 }
 
-TEST_F(ModelsCommand, TorchLoadReadsAFolderExportedForMambaSsmAndSoDoWe) {
+TEST_P(ModelOfMixer, IsReadByTorchLoadAfterAnExportForMambaSsmAndSoByUs) {
   DNAMAMBA_REQUIRE_PYTHON("torch, safetensors");
+  const std::string ours = tiny_model(GetParam());
   const std::string exported = folder_.file("exported");
-  ASSERT_EQ(dnamamba({"models", "export", tiny_model(), "--to", "mamba-ssm", "-o", exported}).status, 0);
+  ASSERT_EQ(dnamamba({"models", "export", ours, "--to", "mamba-ssm", "-o", exported}).status, 0);
   const auto result = run_python(R"(
 import sys, torch
 from safetensors.torch import load_file
@@ -143,15 +151,18 @@ ours["lm_head.weight"] = ours["backbone.embedding.weight"]
 assert theirs.keys() == ours.keys(), theirs.keys() ^ ours.keys()
 for name in ours: assert theirs[name].dtype == torch.float32 and torch.equal(theirs[name], ours[name]), name
 )",
-                                 {exported + "/pytorch_model.bin", tiny_model() + "/model.safetensors"});
+                                 {exported + "/pytorch_model.bin", ours + "/model.safetensors"});
   EXPECT_EQ(result.status, 0) << result.output;
   const ProgramResult verified = dnamamba({"models", "verify", exported});
   EXPECT_EQ(verified.status, 0) << verified.err;
   const std::string back = folder_.file("back");
   ASSERT_EQ(dnamamba({"models", "export", exported, "--to", "dnamamba", "-o", back}).status, 0);
   for (const char* file : {"/model.safetensors", "/config.json", "/alphabet.json"})
-    EXPECT_EQ(content_of(back + file), content_of(tiny_model() + file)) << file;
+    EXPECT_EQ(content_of(back + file), content_of(ours + file)) << file;
 }
+
+INSTANTIATE_TEST_SUITE_P(Kinds, ModelOfMixer, ::testing::Values("mamba1", "mamba2"),
+                         [](const auto& tested) { return std::string(tested.param); });
 
 }  // namespace
 }  // namespace dnamamba::test

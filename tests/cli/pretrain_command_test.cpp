@@ -50,6 +50,16 @@ TEST_F(PretrainCommand, MakesAFolderThatEmbedTakesAndSaysHowItWent) {
   EXPECT_EQ(dnamamba({"embed", "-q", "-m", folder_.file("model"), sequences_}).status, 0);
 }
 
+TEST_F(PretrainCommand, TrainsMamba2InSegmentsToAModelThatEmbedTakes) {
+  const ProgramResult result = dnamamba(
+      command("model", {"--mixer", "mamba2", "--headdim", "8", "--d-state", "16", "--segment", "20", "--steps", "2"}));
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("Mamba-2, 1 layer of 16, 32 channels, 4 heads of 8, 16 states"));
+  const ProgramResult vectors =
+      dnamamba({"embed", "-q", "-m", folder_.file("model"), "--window", "50", "--segment", "33", sequences_});
+  EXPECT_THAT(vectors.out, HasSubstr("s\t450\t480\t.\t")) << vectors.err;
+}
+
 TEST_F(PretrainCommand, TheSameSeedGivesTheSameBytesAndAnotherOthers) {
   ASSERT_EQ(dnamamba(command("a", {"--steps", "2", "-q"})).status, 0);
   ASSERT_EQ(dnamamba(command("b", {"--steps", "2", "-q"})).status, 0);
@@ -80,6 +90,8 @@ TEST_F(PretrainCommand, RefusesWhatCanNotBeDone) {
   expect(command("x", {"--clip", "nan"}), 2, "--clip");
   expect(command("x", {"--time-limit", "-5"}), 2, "--time-limit");
   expect(command("x", {"--time-limit", "5"}), 2, "--checkpoint");
+  expect(command("x", {"--mixer", "mamba2"}), 2, "--headdim 64 must divide --d-model times --expand, 32");
+  expect(command("x", {"--mixer", "mamba7"}), 2, "--mixer");
   expect(command("x", {"--device", "cuda:0"}), 2, "cuda");
   expect(command("x", {"--alphabet", "klingon"}), 1, "klingon");
   expect({"pretrain", folder_.file("absent.fa"), "-o", folder_.file("x")}, 1, "absent.fa: can't open");

@@ -90,7 +90,9 @@ TEST_P(Golden, AFileOfAnotherFormIsAnError) {
   EXPECT_THAT(refusal(tensors), HasSubstr("vocabulary"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Folders, Golden, ::testing::Values("mamba_ssm-mamba1", "mamba_ssm-mamba1-mlp", "hf-mamba"),
+INSTANTIATE_TEST_SUITE_P(Folders, Golden,
+                         ::testing::Values("mamba_ssm-mamba1", "mamba_ssm-mamba1-mlp", "hf-mamba", "mamba_ssm-mamba2",
+                                           "mamba_ssm-mamba2-groups-norm-before-gate", "hf-mamba2"),
                          [](const auto& tested) {
                            std::string name = tested.param;
                            std::replace_if(

@@ -352,6 +352,13 @@ TEST(SelectiveScanRange, ExtremeStepsAndGatesMatchTheReference) {
   test::expect_close(cpu_backward(inputs), reference_backward(inputs), 1e-5);
 }
 
+TEST(SelectiveScanRange, ANanStepIsNotHidden) {
+  auto inputs = random_scan<float>(32, {10}, 6, 4);
+  inputs.delta[4 * 6] = std::numeric_limits<float>::quiet_NaN();  // token 4 of channel 0
+  const Tensors<float> out = cpu_forward(inputs);
+  for (std::int64_t t = 0; t < 10; ++t) EXPECT_EQ(std::isnan(out.at("y")[t * 6]), t >= 4) << t;
+}
+
 // Factors just below 1 over many tokens: an error of the exponential that is always on one side would add up.
 TEST(SelectiveScanRange, LongMemoryStaysExactInFloat) {
   auto inputs = random_scan<float>(33, {20000}, 16, 4);

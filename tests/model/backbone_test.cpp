@@ -14,12 +14,14 @@
 
 #include "core/base/error.h"
 #include "core/ops/add_rms_norm.h"
+#include "tests/support/gradients.h"
 #include "tests/support/models.h"
 #include "tests/support/throws.h"
 
 namespace dnamamba::model {
 namespace {
 
+using test::Mixer;
 using test::RandomTensors;
 using test::relative_error;
 using ::testing::HasSubstr;
@@ -41,9 +43,10 @@ struct Problem {
   RaggedBatch batch;
   State state;
 
-  Problem(std::int64_t channels, at::ScalarType dtype, std::uint64_t seed, std::int64_t longest) {
+  Problem(std::int64_t channels, at::ScalarType dtype, std::uint64_t seed, std::int64_t longest,
+          Mixer mixer = Mixer::kMamba1) {
     RandomTensors random(seed);
-    config = test::random_config(random, channels);
+    config = test::random_config(random, channels, mixer);
     parameters = test::random_parameters(config, seed, dtype);
     batch = test::random_batch(random, test::random_lengths(random, longest), config.vocabulary);
     state = zero_state(config, batch.sequences(), dtype);
@@ -112,7 +115,7 @@ Answer alone(const Backbone& backbone, const Problem& problem) {
 
 struct Result {
   Answer answer;
-  std::map<std::string, at::Tensor> gradients;
+  test::Gradients gradients;
 };
 
 Result run(Problem& problem, const Way& way) {
@@ -146,19 +149,17 @@ void expect_same(Result one, Result other, double tolerance) {
   ASSERT_EQ(states.size(), others.size());
   for (std::size_t i = 0; i < states.size(); ++i)
     EXPECT_LE(relative_error(*states[i], *others[i]), tolerance) << "state " << i;
-  ASSERT_EQ(one.gradients.size(), other.gradients.size());
-  for (const auto& [name, gradient] : one.gradients)
-    EXPECT_LE(relative_error(gradient, other.gradients.at(name)), tolerance) << "gradient of " << name;
+  test::expect_same_gradients(one.gradients, other.gradients, tolerance);
 }
 
-class ModelOfChannels : public ::testing::TestWithParam<std::tuple<std::int64_t, at::ScalarType>> {
+class ModelOfChannels : public ::testing::TestWithParam<std::tuple<Mixer, std::int64_t, at::ScalarType>> {
  protected:
   static constexpr std::uint64_t kModels = 4;
   Problem problem(std::uint64_t seed) const {
-    const auto [channels, dtype] = GetParam();
-    return {channels, dtype, 10 * seed + 1, channels > 200 ? 16 : 40};
+    const auto [mixer, channels, dtype] = GetParam();
+    return {channels, dtype, 10 * seed + 1, channels > 200 ? 16 : 40, mixer};
   }
-  double allowed() const { return test::tolerance(std::get<1>(GetParam())); }
+  double allowed() const { return test::tolerance(std::get<at::ScalarType>(GetParam())); }
 };
 
 TEST_P(ModelOfChannels, GivesTheSameWhereverSequencesAreCut) {
@@ -182,20 +183,19 @@ TEST_P(ModelOfChannels, GivesASequenceTheSameAloneAndTogether) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Widths, ModelOfChannels,
-                         ::testing::Combine(::testing::Values(1, 30, 118, 236, 512),
+                         ::testing::Combine(::testing::Values(Mixer::kMamba1, Mixer::kMamba2),
+                                            ::testing::Values(1, 30, 118, 236, 512),
                                             ::testing::Values(at::kDouble, at::kFloat)),
-                         [](const auto& tested) {
-                           return (std::get<1>(tested.param) == at::kDouble ? "Double" : "Float") +
-                                  std::to_string(std::get<0>(tested.param));
-                         });
+                         [](const auto& tested) { return test::name_of(tested.param); });
 
 TEST(Model, GivesTheSameWhereverThousandsOfTokensAreCut) {
-  for (const at::ScalarType dtype : {at::kDouble, at::kFloat}) {
-    Problem tested(30, dtype, 5, 3000);
-    SCOPED_TRACE(test::text_of(tested.config));
-    const Way cut = [](const Backbone& b, const Problem& p) { return in_pieces(b, p, 5, 3); };
-    expect_same(run(tested, cut), run(tested, whole), test::tolerance(dtype));
-  }
+  for (const Mixer mixer : {Mixer::kMamba1, Mixer::kMamba2})
+    for (const at::ScalarType dtype : {at::kDouble, at::kFloat}) {
+      Problem tested(30, dtype, 5, 3000, mixer);
+      SCOPED_TRACE(test::text_of(tested.config));
+      const Way cut = [](const Backbone& b, const Problem& p) { return in_pieces(b, p, 5, 3); };
+      expect_same(run(tested, cut), run(tested, whole), test::tolerance(dtype));
+    }
 }
 
 TEST(Model, IsCausal) {
@@ -255,6 +255,34 @@ TEST(Model, RefusesAStateThatWasNotAdvancedAsFar) {
   const auto first = backbone.advance({.tokens = tokens, .offsets = std::nullopt, .want_state = true, .layer = 1});
   EXPECT_NO_THROW(backbone.advance({.tokens = tokens, .offsets = std::nullopt, .state = &first.state, .layer = 1}));
   EXPECT_THROW(backbone.advance({.tokens = tokens, .offsets = std::nullopt, .state = &first.state}), base::Error);
+}
+
+TEST(Model, RefusesTheStateOfAnotherKindOfLayer) {
+  const ModelConfig one = mamba1_config(32, 1), other = mamba2_config(32, 1, 16);
+  const Parameters parameters = initialise_parameters(other, 2);
+  const State state = zero_state(one, 1, at::kFloat);
+  RandomTensors random(2);
+  EXPECT_THAT(
+      test::error_text<base::Error>([&] {
+        static_cast<void>(Backbone(other, parameters)
+                              .advance({.tokens = random.ids(5, 16), .offsets = std::nullopt, .state = &state}));
+      }),
+      HasSubstr("another kind of layer"));
+}
+
+// Layers of both kinds may stand in one network.
+TEST(Model, OfBothKindsOfLayersGivesTheSameWhereverSequencesAreCut) {
+  Problem tested(30, at::kDouble, 12, 40);
+  RandomTensors random(13);
+  LayerConfig layer;
+  layer.mixer = test::random_mamba2(random, 30);
+  layer.weights = tested.config.layers.back().weights + 1;
+  tested.config.layers.push_back(layer);
+  tested.parameters = test::random_parameters(tested.config, 14, at::kDouble);
+  tested.state = zero_state(tested.config, tested.batch.sequences(), at::kDouble);
+  for (at::Tensor* tensor : tensors_of(tested.state)) tensor->requires_grad_(true);
+  const Way cut = [](const Backbone& b, const Problem& p) { return in_pieces(b, p, 4, 3); };
+  expect_same(run(tested, cut), run(tested, whole), 1e-10);
 }
 
 TEST(Model, WithALayerInReverseIsRefusedByTheCausalSchedule) {

@@ -75,6 +75,31 @@ TEST(InitialParameters, AreConstantOrScaledWhereTheConfigSaysSo) {
   EXPECT_TRUE(constant.eq(3 / std::sqrt(4.0)).all().item<bool>());
 }
 
+TEST(InitialParameters, OfMamba2AreThoseOfMambaSsm) {
+  ModelConfig config = mamba2_config(64, 4, 32, 8, 1);  // 512 heads: enough to see their distribution
+  auto& mixer = std::get<Mamba2Config>(config.layers[1].mixer);
+  mixer.A_init_min = 2;
+  mixer.A_init_max = 8;
+  mixer.bias = true;
+  const Parameters p = initialise_parameters(config, 3);
+  const std::string prefix = "backbone.layers.1.mixer.";
+  expect_uniform(p.at(prefix + "in_proj.weight"), 1 / std::sqrt(64.0));
+  expect_uniform(p.at(prefix + "conv1d.weight"), 1 / std::sqrt(4.0));
+  expect_uniform(p.at(prefix + "conv1d.bias"), 1 / std::sqrt(4.0));
+  expect_uniform(p.at(prefix + "out_proj.weight"), 1 / std::sqrt(512.0) / std::sqrt(4.0));
+  for (const char* name : {"in_proj.bias", "out_proj.bias"}) EXPECT_EQ(largest(p.at(prefix + name)), 0) << name;
+  for (const char* name : {"D", "norm.weight"}) EXPECT_TRUE(p.at(prefix + name).eq(1).all().item<bool>()) << name;
+  expect_uniform(p.at(prefix + "A_log").exp().sub(5), 3);  // A is uniform, its logarithm is stored
+  const at::Tensor dt = p.at(prefix + "dt_bias").to(at::kDouble).exp().log1p();
+  EXPECT_GE(dt.min().item<double>(), 1e-3 * (1 - 1e-5));
+  EXPECT_LE(dt.max().item<double>(), 0.1 * (1 + 1e-5));
+  EXPECT_NEAR(dt.log().mean().item<double>(), std::log(1e-2), 0.2);
+  mixer.conv_init = 0.01;
+  const Parameters small = initialise_parameters(config, 3);
+  expect_uniform(small.at(prefix + "conv1d.weight"), 0.01);
+  expect_uniform(small.at(prefix + "conv1d.bias"), 1 / std::sqrt(4.0));
+}
+
 TEST(InitialParameters, HaveTheSameBitsForTheSameSeedAndOthersForAnother) {
   const ModelConfig config = mamba1_config(32, 2);
   const Parameters one = initialise_parameters(config, 7), again = initialise_parameters(config, 7),
@@ -102,6 +127,15 @@ TEST(ParameterSpecs, LetOnlyMatricesThatAreNotEmbeddingsDecay) {
                                                         layer + "mixer.x_proj.weight", layer + "mixer.dt_proj.weight",
                                                         layer + "mixer.out_proj.weight", layer + "mlp.fc1.weight",
                                                         layer + "mlp.fc2.weight", "lm_head.weight"));
+}
+
+TEST(ParameterSpecs, LetOnlyTheMatricesOfMamba2Decay) {
+  std::vector<std::string> decaying;
+  for (const ParameterSpec& spec : parameter_specs(mamba2_config(32, 1)))
+    if (spec.decays) decaying.push_back(spec.name);
+  const std::string mixer = "backbone.layers.0.mixer.";
+  EXPECT_THAT(decaying, ::testing::UnorderedElementsAre(mixer + "in_proj.weight", mixer + "conv1d.weight",
+                                                        mixer + "out_proj.weight"));
 }
 
 TEST(ParameterSpecs, NameSharedLayersOnceAndCountThemOnce) {

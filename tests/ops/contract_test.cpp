@@ -10,7 +10,9 @@
 #include "core/ops/add_rms_norm.h"
 #include "core/ops/causal_conv1d.h"
 #include "core/ops/embed_tokens.h"
+#include "core/ops/gated_rms_norm.h"
 #include "core/ops/selective_scan.h"
+#include "core/ops/ssd.h"
 #include "core/ops/token_loss.h"
 #include "tests/ops/operators.h"
 #include "tests/support/tensors.h"
@@ -36,6 +38,18 @@ ops::SelectiveScan good_scan() {
           .initial_state = at::zeros({2, kChannels, kStates})};
 }
 
+ops::Ssd good_ssd() {
+  return {.x = at::zeros({kTokens, kChannels, 5}),
+          .dt = at::zeros({kTokens, kChannels}),
+          .A = at::zeros({kChannels}),
+          .B = at::zeros({kTokens, 2, kStates}),
+          .C = at::zeros({kTokens, 2, kStates}),
+          .D = at::zeros({kChannels}),
+          .dt_bias = at::zeros({kChannels}),
+          .offsets = int64_tensor({0, 2, kTokens}),
+          .initial_state = at::zeros({2, kChannels, 5, kStates})};
+}
+
 ops::CausalConv1d good_conv() {
   return {.x = at::zeros({kTokens, kChannels}),
           .weight = at::zeros({kChannels, 4}),
@@ -49,6 +63,10 @@ ops::AddRmsNorm good_norm() {
           .residual = at::zeros({kTokens, kChannels}),
           .weight = at::zeros({kChannels}),
           .bias = at::zeros({kChannels})};
+}
+
+ops::GatedRmsNorm good_gated_norm() {
+  return {.x = at::zeros({kTokens, kChannels}), .z = at::zeros({kTokens, kChannels}), .weight = at::zeros({kChannels})};
 }
 
 ops::TokenLoss good_loss() {
@@ -70,6 +88,16 @@ template <typename Change>
 std::string scan_refusal(Change change) {
   return refusal(
       good_scan(), +[](const ops::SelectiveScan& call) { ops::selective_scan(call); }, change);
+}
+template <typename Change>
+std::string ssd_refusal(Change change) {
+  return refusal(
+      good_ssd(), +[](const ops::Ssd& call) { ops::ssd(call); }, change);
+}
+template <typename Change>
+std::string gated_norm_refusal(Change change) {
+  return refusal(
+      good_gated_norm(), +[](const ops::GatedRmsNorm& call) { ops::gated_rms_norm(call); }, change);
 }
 template <typename Change>
 std::string conv_refusal(Change change) {
@@ -116,6 +144,37 @@ TEST(SelectiveScan, RefusesSizesOutOfRange) {
   EXPECT_THAT(text, HasSubstr("states"));
 }
 
+TEST(Ssd, RefusesEveryTensorOfAnotherShapeOrTypeByName) {
+  const at::Tensor wrong = at::zeros({5, 5}), wrong3 = at::zeros({kTokens, 2, 9});
+  using Ssd = ops::Ssd;
+  EXPECT_THAT(ssd_refusal([&](Ssd& c) { c.x = wrong; }), HasSubstr("x must be [tokens, heads, channels]"));
+  EXPECT_THAT(ssd_refusal([&](Ssd& c) { c.dt = wrong; }), HasSubstr("dt has shape"));
+  EXPECT_THAT(ssd_refusal([&](Ssd& c) {
+                c.dt = at::zeros({kTokens, kChannels}, at::kDouble);
+              }),
+              HasSubstr("dt is Double"));
+  EXPECT_THAT(ssd_refusal([&](Ssd& c) { c.A = wrong; }), HasSubstr("A has shape"));
+  EXPECT_THAT(ssd_refusal([&](Ssd& c) { c.B = wrong; }), HasSubstr("B must be [tokens, groups, states]"));
+  EXPECT_THAT(ssd_refusal([&](Ssd& c) { c.C = wrong3; }), HasSubstr("C has shape"));
+  EXPECT_THAT(ssd_refusal([&](Ssd& c) { c.D = wrong; }), HasSubstr("D has shape"));
+  EXPECT_THAT(ssd_refusal([&](Ssd& c) { c.D = at::zeros({3}); }), HasSubstr("D has shape"));
+  EXPECT_THAT(ssd_refusal([&](Ssd& c) { c.dt_bias = wrong; }), HasSubstr("dt_bias has shape"));
+  EXPECT_THAT(ssd_refusal([&](Ssd& c) { c.initial_state = wrong; }), HasSubstr("initial_state has shape"));
+  EXPECT_THAT(ssd_refusal([&](Ssd& c) { c.dt_max = -1; }), HasSubstr("dt_max"));
+  EXPECT_THAT(ssd_refusal([&](Ssd& c) {
+                c.B = c.C = at::zeros({kTokens, 3, kStates});
+              }),
+              HasSubstr("groups must divide heads"));
+}
+
+TEST(GatedRmsNorm, RefusesEveryTensorOfAnotherShapeOrTypeByName) {
+  using Norm = ops::GatedRmsNorm;
+  EXPECT_THAT(gated_norm_refusal([&](Norm& c) { c.x = at::zeros({kTokens}); }), HasSubstr("x must be"));
+  EXPECT_THAT(gated_norm_refusal([&](Norm& c) { c.z = at::zeros({5, 5}); }), HasSubstr("z has shape"));
+  EXPECT_THAT(gated_norm_refusal([&](Norm& c) { c.weight = at::zeros({5}); }), HasSubstr("weight has shape"));
+  EXPECT_THAT(gated_norm_refusal([&](Norm& c) { c.groups = 3; }), HasSubstr("groups must divide columns"));
+}
+
 TEST(RaggedOperators, RefuseOffsetsThatDontRunFromZeroToTheNumberOfTokens) {
   const std::vector<std::pair<at::Tensor, std::string>> wrong = {
       {int64_tensor({0, 2, kTokens + 1}), "offsets must run from 0 to 6"},
@@ -127,6 +186,7 @@ TEST(RaggedOperators, RefuseOffsetsThatDontRunFromZeroToTheNumberOfTokens) {
       {int64_tensor({0, kTokens}), "initial_state has shape"}};
   for (const auto& [offsets, text] : wrong) {
     EXPECT_THAT(scan_refusal([&](ops::SelectiveScan& c) { c.offsets = offsets; }), HasSubstr(text));
+    EXPECT_THAT(ssd_refusal([&](ops::Ssd& c) { c.offsets = offsets; }), HasSubstr(text));
     EXPECT_THAT(conv_refusal([&](ops::CausalConv1d& c) { c.offsets = offsets; }), HasSubstr(text));
   }
 }
@@ -259,6 +319,7 @@ TEST(RaggedOperators, AnswerAnEmptyTensorForAFinalStateThatNobodyWants) {
   EXPECT_EQ(state.numel(), 0);
   EXPECT_TRUE(y.requires_grad());
   EXPECT_FALSE(state.requires_grad());
+  EXPECT_EQ(std::get<1>(ops::ssd(good_ssd())).numel(), 0);
   EXPECT_EQ(std::get<1>(ops::causal_conv1d(good_conv())).numel(), 0);
 }
 

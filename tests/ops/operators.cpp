@@ -8,7 +8,9 @@
 #include "core/ops/add_rms_norm.h"
 #include "core/ops/causal_conv1d.h"
 #include "core/ops/embed_tokens.h"
+#include "core/ops/gated_rms_norm.h"
 #include "core/ops/selective_scan.h"
+#include "core/ops/ssd.h"
 #include "core/ops/token_loss.h"
 #include "tests/support/tensors.h"
 
@@ -72,6 +74,43 @@ Operator selective_scan(const Setting& setting, bool full, bool reverse) {
   return op;
 }
 
+Operator ssd(const Setting& setting, bool full, bool reverse) {
+  RandomTensors random(setting.seed);
+  const std::int64_t tokens = tokens_of(setting), states = setting.channels < 10 ? 3 : 16;
+  const std::int64_t heads = setting.channels % 2 == 0 ? 2 : 1, head_dim = setting.channels / heads;
+  const std::int64_t groups = full ? heads : 1;
+  const auto normal = [&](at::IntArrayRef shape) { return random.normal(shape, setting.dtype); };
+  Operator op;
+  op.name = base::concat("ssd", full ? ", full" : ", bare", reverse ? ", reverse" : "");
+  op.inputs.rows = {normal({tokens, heads, head_dim}), normal({tokens, heads}).sub(1), normal({tokens, groups, states}),
+                    normal({tokens, groups, states})};
+  op.inputs.parameters = {normal({heads}).mul(0.5).exp().neg()};
+  if (full) {
+    op.inputs.parameters.push_back(heads == 2 ? normal({heads, head_dim}) : normal({heads}));
+    op.inputs.parameters.push_back(normal({heads}));
+    op.inputs.state = normal({sequences_of(setting), heads, head_dim, states});
+  }
+  op.offsets = setting.offsets;
+  op.reverse = reverse;
+  op.call = [full, reverse](const Inputs& in, const at::Tensor& offsets) {
+    const auto [y, state] = ops::ssd({.x = in.rows[0],
+                                      .dt = in.rows[1],
+                                      .A = in.parameters[0],
+                                      .B = in.rows[2],
+                                      .C = in.rows[3],
+                                      .D = optional(in.parameters, 1),
+                                      .dt_bias = optional(in.parameters, 2),
+                                      .offsets = ops::or_absent(offsets),
+                                      .initial_state = ops::or_absent(in.state),
+                                      .dt_min = full ? 0.1 : 0,
+                                      .dt_max = full ? std::optional(0.8) : std::nullopt,
+                                      .want_final_state = true,
+                                      .reverse = reverse});
+    return Answer{{y}, state};
+  };
+  return op;
+}
+
 Operator causal_conv1d(const Setting& setting, std::int64_t width, bool full, bool reverse) {
   RandomTensors random(setting.seed);
   const std::int64_t tokens = tokens_of(setting), channels = setting.channels;
@@ -125,6 +164,26 @@ Operator add_rms_norm(const Setting& setting, bool layer_norm, bool full) {
   return op;
 }
 
+Operator gated_rms_norm(const Setting& setting, bool norm_before_gate) {
+  RandomTensors random(setting.seed);
+  const std::int64_t tokens = tokens_of(setting), channels = setting.channels;
+  Operator op;
+  op.name = std::string("gated_rms_norm") + (norm_before_gate ? ", norm before gate" : "");
+  op.inputs.rows = {random.normal({tokens, channels}, setting.dtype), random.normal({tokens, channels}, setting.dtype)};
+  op.inputs.parameters = {random.normal({channels}, setting.dtype)};
+  op.offsets = setting.offsets;
+  op.call = [norm_before_gate, groups = channels % 2 == 0 ? 2 : 1](const Inputs& in, const at::Tensor&) {
+    return Answer{{ops::gated_rms_norm({.x = in.rows[0],
+                                        .z = in.rows[1],
+                                        .weight = in.parameters[0],
+                                        .groups = groups,
+                                        .epsilon = 0.1,
+                                        .norm_before_gate = norm_before_gate})},
+                  {}};
+  };
+  return op;
+}
+
 Operator token_loss(const Setting& setting, bool weighted) {
   RandomTensors random(setting.seed);
   const std::int64_t tokens = tokens_of(setting), vocabulary = 11;
@@ -162,6 +221,9 @@ std::vector<Operator> every_operator(const Setting& setting) {
   return {selective_scan(setting, true, false),
           selective_scan(setting, false, false),
           selective_scan(setting, true, true),
+          ssd(setting, true, false),
+          ssd(setting, false, false),
+          ssd(setting, true, true),
           causal_conv1d(setting, 4, true, false),
           causal_conv1d(setting, 2, false, false),
           causal_conv1d(setting, 4, true, true),
@@ -170,6 +232,8 @@ std::vector<Operator> every_operator(const Setting& setting) {
           add_rms_norm(setting, false, true),
           add_rms_norm(setting, false, false),
           add_rms_norm(setting, true, true),
+          gated_rms_norm(setting, false),
+          gated_rms_norm(setting, true),
           token_loss(setting, true),
           token_loss(setting, false),
           embed_tokens(setting)};

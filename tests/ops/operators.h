@@ -1,4 +1,4 @@
-// The five operators in a form in which they are alike, so that a property is written once.
+// The operators in a form in which they are alike, so that a property is written once.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -39,8 +39,10 @@ struct Setting {
 
 /// `full`: with every optional input there is; otherwise with none.
 Operator selective_scan(const Setting& setting, bool full, bool reverse);
+Operator ssd(const Setting& setting, bool full, bool reverse);
 Operator causal_conv1d(const Setting& setting, std::int64_t width, bool full, bool reverse);
 Operator add_rms_norm(const Setting& setting, bool layer_norm, bool full);
+Operator gated_rms_norm(const Setting& setting, bool norm_before_gate);
 Operator token_loss(const Setting& setting, bool weighted);
 Operator embed_tokens(const Setting& setting);
 

@@ -260,6 +260,7 @@ TEST(ReverseOperators, EqualTheForwardOnesOnSequencesTurnedRound) {
     for (const bool full : {true, false}) {
       expect_same(run(selective_scan(setting, full, true), whole), run(selective_scan(setting, full, false), flipped),
                   1e-10);
+      expect_same(run(ssd(setting, full, true), whole), run(ssd(setting, full, false), flipped), 1e-10);
       expect_same(run(causal_conv1d(setting, 4, full, true), whole),
                   run(causal_conv1d(setting, 4, full, false), flipped), 1e-10);
     }

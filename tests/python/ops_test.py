@@ -28,6 +28,20 @@ def plain_scan(x, delta, A, B, C, D, z, bias, offsets, state):
     return torch.stack(ys), torch.stack(finals)
 
 
+def plain_ssd(x, dt, A, B, C, D, bias, offsets, state, least, most):
+    """Mamba-2's recurrence by its equations, token by token."""
+    per_group = x.shape[1] // B.shape[1]
+    B, C = B.repeat_interleave(per_group, 1), C.repeat_interleave(per_group, 1)
+    dt, ys, finals = F.softplus(dt + bias).clamp(least, most), [], []
+    for s, (begin, end) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist())):
+        h = state[s]
+        for t in range(begin, end):
+            h = torch.exp(dt[t] * A)[:, None, None] * h + (dt[t, :, None] * x[t])[:, :, None] * B[t, :, None, :]
+            ys.append((h @ C[t, :, :, None])[..., 0] + D[:, None] * x[t])
+        finals.append(h)
+    return torch.stack(ys), torch.stack(finals)
+
+
 class Operators(unittest.TestCase):
     def setUp(self):
         torch.manual_seed(7)
@@ -50,6 +64,20 @@ class Operators(unittest.TestCase):
         self.check("selective_scan", self.scan_arguments() + [True, True])
         self.check("selective_scan", self.scan_arguments()[:5])
 
+    def ssd_arguments(self, T=12, H=4, P=5, G=2, N=3):
+        A = (-torch.rand(H, dtype=torch.float64)).requires_grad_()
+        return [leaf(T, H, P), leaf(T, H), A, leaf(T, G, N), leaf(T, G, N), leaf(H), leaf(H), self.offsets,
+                leaf(3, H, P, N), 0.3, 0.9]
+
+    def test_ssd_passes_opcheck(self):
+        self.check("ssd", self.ssd_arguments() + [True, False])
+        self.check("ssd", self.ssd_arguments() + [True, True])
+        self.check("ssd", self.ssd_arguments()[:5] + [leaf(4, 5)])
+
+    def test_gated_rms_norm_passes_opcheck(self):
+        self.check("gated_rms_norm", [leaf(12, 6), leaf(12, 6), leaf(6), 2, 1e-5, True])
+        self.check("gated_rms_norm", [leaf(12, 6), leaf(12, 6), leaf(6)])
+
     def test_causal_conv1d_passes_opcheck(self):
         self.check("causal_conv1d", [leaf(12, 6), leaf(6, 4), leaf(6), self.offsets, leaf(3, 3, 6), True, True, False])
         self.check("causal_conv1d", [leaf(12, 6), leaf(6, 2)])
@@ -66,19 +94,26 @@ class Operators(unittest.TestCase):
     def test_embed_tokens_passes_opcheck(self):
         self.check("embed_tokens", [torch.randint(0, 16, (12,), dtype=torch.uint8), leaf(16, 6)])
 
-    def test_selective_scan_equals_its_equations_and_so_do_its_gradients(self):
-        arguments = self.scan_arguments()
-        ours = torch.ops.dnamamba.selective_scan(*arguments, True, False)
-        plain = plain_scan(*arguments)
+    def check_equations(self, ours, plain, arguments, count):
         weights = [torch.randn_like(answer) for answer in plain]
-        leaves = [a for a in arguments if a.requires_grad]
-        self.assertEqual(len(leaves), 9)
+        leaves = [a for a in arguments if torch.is_tensor(a) and a.requires_grad]
+        self.assertEqual(len(leaves), count)
         for a, b in zip(ours, plain):
             torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
         gradients = [torch.autograd.grad(sum((w * a).sum() for w, a in zip(weights, answers)), leaves)
                      for answers in (ours, plain)]
         for a, b in zip(*gradients):
             torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+    def test_selective_scan_equals_its_equations_and_so_do_its_gradients(self):
+        arguments = self.scan_arguments()
+        ours = torch.ops.dnamamba.selective_scan(*arguments, True, False)
+        self.check_equations(ours, plain_scan(*arguments), arguments, 9)
+
+    def test_ssd_equals_its_equations_and_so_do_its_gradients(self):
+        arguments = self.ssd_arguments()
+        ours = torch.ops.dnamamba.ssd(*arguments, True, False)
+        self.check_equations(ours, plain_ssd(*arguments), arguments, 8)
 
     def test_a_wrong_shape_is_an_error_in_python(self):
         with self.assertRaisesRegex(RuntimeError, "delta has shape"):

@@ -9,11 +9,11 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
-#include <map>
 #include <set>
 
 #include "core/base/error.h"
 #include "core/heads/language_head.h"
+#include "tests/support/gradients.h"
 #include "tests/support/models.h"
 #include "tests/support/throws.h"
 
@@ -21,10 +21,11 @@ namespace dnamamba::train {
 namespace {
 
 using model::Backbone;
+using test::Gradients;
+using test::Mixer;
 using test::RandomTensors;
 using test::relative_error;
 using ::testing::HasSubstr;
-using Gradients = std::map<std::string, at::Tensor>;
 
 const tokens::Alphabet& alphabet() {
   static const tokens::Alphabet kAlphabet = tokens::Alphabet::built_in("dnamamba");
@@ -81,22 +82,14 @@ LossSum whole_gradient(const Backbone& backbone, const NextTokenBatch& batch, do
   return sum;
 }
 
-void expect_same(const Gradients& one, const Gradients& other, double tolerance) {
-  ASSERT_EQ(one.size(), other.size());
-  for (const auto& [name, gradient] : one) {
-    ASSERT_TRUE(gradient.defined()) << name;
-    EXPECT_LE(relative_error(gradient, other.at(name)), tolerance) << "gradient of " << name;
-  }
-}
-
-class StreamedGradient : public ::testing::TestWithParam<std::tuple<std::int64_t, at::ScalarType>> {};
+class StreamedGradient : public ::testing::TestWithParam<std::tuple<Mixer, std::int64_t, at::ScalarType>> {};
 
 TEST_P(StreamedGradient, IsTheWholeGradientOfEveryParameterForAnySegment) {
-  const auto [channels, dtype] = GetParam();
+  const auto [mixer, channels, dtype] = GetParam();
   const double allowed = test::tolerance(dtype);
   for (std::uint64_t seed = 1; seed <= (channels > 200 ? 2 : 4); ++seed) {
     RandomTensors random(seed);
-    const model::ModelConfig config = test::random_config(random, channels);
+    const model::ModelConfig config = test::random_config(random, channels, mixer);
     model::Parameters parameters = test::random_parameters(config, seed, dtype);
     const Backbone backbone(config, parameters);
     const std::int64_t longest = channels > 200 ? 12 : 30;  // tokens; one less input
@@ -105,13 +98,13 @@ TEST_P(StreamedGradient, IsTheWholeGradientOfEveryParameterForAnySegment) {
     const double total = 1.7 * batch.total_weight();
     const LossSum expected_sum = whole_gradient(backbone, batch, total);
     const Gradients expected = take_gradients(parameters);
-    const std::int64_t K = std::get<model::Mamba1Config>(config.layers[0].mixer).d_conv, L = batch.longest();
+    const std::int64_t K = test::d_conv_of(config.layers[0]), L = batch.longest();
     for (const std::int64_t segment : std::set<std::int64_t>{1, 2, 3, 7, std::max(K - 1, 1L), L - 1, L, L + 5}) {
       SCOPED_TRACE(test::text_of(config) + ", segment: " + std::to_string(segment));
       const LossSum sum = streamed_gradient(backbone, batch, segment, total);
       EXPECT_NEAR(sum.loss, expected_sum.loss, allowed * expected_sum.loss);
       EXPECT_EQ(sum.weight, expected_sum.weight);
-      expect_same(take_gradients(parameters), expected, allowed);
+      test::expect_same_gradients(take_gradients(parameters), expected, allowed);
       const LossSum loss = streamed_loss(backbone, batch, segment);
       EXPECT_NEAR(loss.loss, expected_sum.loss, allowed * expected_sum.loss);
       EXPECT_EQ(loss.weight, expected_sum.weight);
@@ -120,12 +113,10 @@ TEST_P(StreamedGradient, IsTheWholeGradientOfEveryParameterForAnySegment) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Widths, StreamedGradient,
-                         ::testing::Combine(::testing::Values(1, 30, 118, 236, 512),
+                         ::testing::Combine(::testing::Values(Mixer::kMamba1, Mixer::kMamba2),
+                                            ::testing::Values(1, 30, 118, 236, 512),
                                             ::testing::Values(at::kDouble, at::kFloat)),
-                         [](const auto& tested) {
-                           return (std::get<1>(tested.param) == at::kDouble ? "Double" : "Float") +
-                                  std::to_string(std::get<0>(tested.param));
-                         });
+                         [](const auto& tested) { return test::name_of(tested.param); });
 
 // A small model and a batch for it.
 struct Small {
@@ -200,7 +191,7 @@ TEST(StreamedGradientOfASmallModel, AddsUpOverTheBatchesOfAStep) {
   const Gradients whole = take_gradients(small.parameters);
   streamed_gradient(small.backbone, first, 7, total);
   streamed_gradient(small.backbone, rest, 7, total);
-  expect_same(take_gradients(small.parameters), whole, 1e-10);
+  test::expect_same_gradients(take_gradients(small.parameters), whole, 1e-10);
 }
 
 TEST(StreamedGradientOfASmallModel, HasTheSameBitsWhenItIsComputedAgain) {
