@@ -109,8 +109,8 @@ AlignmentSource::AlignmentSource(const std::string& path, std::unique_ptr<files:
   if (!options_.regions.empty()) set_regions();
 }
 
-/// With threads, htslib gets of SAM and BAM what our own decoders give: with threads of its own, version 1.16 takes some
-/// damage for the end and waits for ever at other.
+/// With threads, htslib gets of SAM and BAM what our own decoders give: with threads of its own, version 1.16 takes
+/// some damage for the end and waits for ever at other.
 void AlignmentSource::open_file(std::unique_ptr<files::RawInput> input) {
   if (stored_ && options_.decompression_threads == 0) {
     file_.reset(hts_open(path_.c_str(), "r"));

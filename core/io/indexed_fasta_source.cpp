@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <string_view>
+#include <unordered_set>
 #include <utility>
 
 #include "core/base/error.h"
@@ -48,6 +50,13 @@ std::vector<FaiRecord> read_fai(const std::string& path) {
   }
 }
 
+/// htslib knows the first record of a name only.
+bool has_a_name_twice(const std::vector<FaiRecord>& records) {
+  std::unordered_set<std::string_view> names;
+  return !std::all_of(records.begin(), records.end(),
+                      [&](const FaiRecord& record) { return names.insert(record.name).second; });
+}
+
 }  // namespace
 
 std::unique_ptr<IndexedFastaSource> IndexedFastaSource::open(const std::string& path, bool bgzf,
@@ -57,6 +66,7 @@ std::unique_ptr<IndexedFastaSource> IndexedFastaSource::open(const std::string& 
   if (!fai || (bgzf && !gzi)) return nullptr;
   hts_set_log_level(HTS_LOG_OFF);
   std::vector<FaiRecord> records = read_fai(*fai);
+  if (has_a_name_twice(records)) return nullptr;
   Index index(fai_load3(path.c_str(), fai->c_str(), gzi ? gzi->c_str() : nullptr, 0), fai_destroy);
   if (index == nullptr)
     throw base::IoError(

@@ -62,7 +62,8 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   require(!whole.error.empty() || whole.records == cut.records, "the records do not depend on the chunks");
   if (!text_of(data, size).starts_with("\x1f\x8b")) return 0;
   const Outcome threaded = read(file.path(), 1 << 16, 2);
-  require(threaded.error.empty() == whole.error.empty(), "threads refuse the same");
-  require(!whole.error.empty() || whole.records == threaded.records, "threads read the same");
+  // Without threads htslib reads BAM itself, and takes a block's wrong length if its CRC is right.
+  require(!threaded.error.empty() || whole.error.empty(), "threads refuse no less");
+  require(!threaded.error.empty() || whole.records == threaded.records, "threads read the same");
   return 0;
 }

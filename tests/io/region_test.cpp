@@ -123,6 +123,13 @@ TEST_F(RegionsOfFasta, AreTheSameCutAnywhereFromAFileAPipeOrAnIndex) {
   }
 }
 
+TEST_F(RegionsOfFasta, DoNotDependOnAnIndexThatHasANameTwice) {
+  const std::string path = folder_.write("a.fa", ">a\nACGT\n>a\nTTGCA\n");
+  const auto expected = read(path, {parse_region("a:2-3")}, 10);
+  folder_.write("a.fa.fai", "a\t0\t3\t0\t1\na\t5\t11\t5\t6\n");  // a length of 0 has lines of 0 bases
+  EXPECT_EQ(read(path, {parse_region("a:2-3")}, 10), expected);
+}
+
 TEST_F(RegionsOfFasta, AreFoundInAnIndexOfManyContigs) {
   std::string text, fai;
   for (int i = 0; i < 30'000; ++i) {
