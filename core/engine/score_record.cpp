@@ -46,8 +46,8 @@ class ScoreLane : public Lane {
 
  private:
   [[noreturn]] void refuse(std::int64_t token) const {
-    throw base::Error(base::concat(record_.tokens().file, ": record ", record_.tokens().name, ", base ",
-                                   reverse() ? place().last - 1 - token : token,
+    throw base::Error(base::concat(record_.tokens().file, ": record ", base::shown_name(record_.tokens().name),
+                                   ", base ", reverse() ? place().last - 1 - token : token,
                                    ": the model's answer is not a number; are its weights whole?"));
   }
 

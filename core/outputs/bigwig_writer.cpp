@@ -35,12 +35,12 @@ BigWigWriter::BigWigWriter(const std::filesystem::path& path, bool force) : name
 void BigWigWriter::begin_record(std::string_view name, std::int64_t length) {
   end_record();
   if (length > kLongestRecord)
-    throw base::Error(concat(name_, ": record ", name, " has ", length, " bases, and bigWig at most ", kLongestRecord,
-                             "; write .bedGraph.gz"));
+    throw base::Error(concat(name_, ": record ", base::shown_name(name), " has ", length, " bases, and bigWig at most ",
+                             kLongestRecord, "; write .bedGraph.gz"));
   record_ = static_cast<std::uint32_t>(records_.size());
   const Record record{record_, static_cast<std::uint32_t>(length)};
   if (name.empty() || !records_.emplace(name, record).second)
-    throw base::Error(concat(name_, ": record ", record_ + 1, " is called '", name,
+    throw base::Error(concat(name_, ": record ", record_ + 1, " is called '", base::shown_name(name),
                              name.empty() ? "'" : "' as one before it",
                              ", and bigWig knows records by their names; "
                              "rename it or write .bedGraph.gz"));
