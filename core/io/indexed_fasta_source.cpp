@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdint>
 #include <cstdlib>
+#include <limits>
 #include <string_view>
 #include <unordered_set>
 #include <utility>
@@ -18,10 +20,14 @@ namespace {
 
 using base::concat;
 
-// "name\tlength\toffset\tbases a line\tbytes a line", and for FASTQ one more. htslib divides by the bases a line.
+// "name\tlength\toffset\tbases a line\tbytes a line", and for FASTQ one more. What htslib would read as another line
+// than we do is refused: it ends a name at a blank or a zero byte, keeps the last two in 32 bits and divides by the
+// bases a line.
 std::optional<FaiRecord> fai_record(std::string_view line) {
   const std::size_t tab = line.find('\t');
-  if (tab == std::string_view::npos) return std::nullopt;
+  constexpr std::string_view kEndOfName(" \f\r\v\0", 5);
+  if (tab == std::string_view::npos || line.substr(0, tab).find_first_of(kEndOfName) != std::string_view::npos)
+    return std::nullopt;
   FaiRecord record{std::string(line.substr(0, tab))};
   std::int64_t offset = 0, line_bases = 0, line_bytes = 0;
   const char* at = line.data() + tab;
@@ -32,6 +38,8 @@ std::optional<FaiRecord> fai_record(std::string_view line) {
     if (read.ec != std::errc{} || *number < 0) return std::nullopt;
     at = read.ptr;
   }
+  if (at != end && *at != '\t' && *at != '\r') return std::nullopt;
+  if (line_bytes > std::numeric_limits<std::uint32_t>::max()) return std::nullopt;
   if (line_bytes < line_bases || (line_bases == 0 && record.length > 0)) return std::nullopt;
   return record;
 }
