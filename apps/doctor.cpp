@@ -12,6 +12,7 @@
 #include "apps/machine.h"
 #include "core/base/error.h"
 #include "core/model/registry.h"
+#include "kernels/instruction_set.h"
 
 namespace dnamamba::apps {
 namespace {
@@ -45,6 +46,7 @@ std::vector<Fact> facts_of_program() {
 std::vector<Fact> facts_of_machine(const Machine& machine) {
   return {{"processor", machine.processor.empty() ? "unknown" : machine.processor},
           {"vector units", joined(machine.vector_features)},
+          {"kernels", std::string(kernels::cpu::instruction_set())},
           {"threads", std::to_string(machine.threads)},
           {"memory", concat(gigabytes(machine.memory), ", ", gigabytes(machine.available_memory), " available",
                             machine.memory_limit ? concat(", limited to ", gigabytes(*machine.memory_limit)) : "")}};

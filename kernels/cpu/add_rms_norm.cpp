@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "kernels/arguments.h"
+#include "kernels/cpu/partial_sums.h"
 #include "kernels/cpu/partition.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -13,6 +14,7 @@
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 // After foreach_target:
 #include "hwy/highway.h"
+#include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/vectors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -153,23 +155,8 @@ HWY_AFTER_NAMESPACE();
 namespace dnamamba::kernels::cpu {
 namespace {
 
-HWY_EXPORT(forward_float);
-HWY_EXPORT(forward_double);
-HWY_EXPORT(backward_float);
-HWY_EXPORT(backward_double);
-
-auto forward_for(float) {
-  return &HWY_DYNAMIC_DISPATCH(forward_float);
-}
-auto forward_for(double) {
-  return &HWY_DYNAMIC_DISPATCH(forward_double);
-}
-auto backward_for(float) {
-  return &HWY_DYNAMIC_DISPATCH(backward_float);
-}
-auto backward_for(double) {
-  return &HWY_DYNAMIC_DISPATCH(backward_double);
-}
+DNAMAMBA_DISPATCH(forward);
+DNAMAMBA_DISPATCH(backward);
 
 constexpr std::int64_t kRows = 256;  // of a task, and of a partial sum
 
@@ -184,13 +171,6 @@ struct PartialSums {
         dweight(workspace.take<T>(blocks * in.columns)),
         dbias(workspace.take<T>(blocks * in.columns)) {}
 };
-
-template <typename T>
-void sum_blocks(const T* partial, std::int64_t blocks, std::int64_t columns, std::int64_t column, T* to) {
-  double sum = 0;
-  for (std::int64_t block = 0; block < blocks; ++block) sum += double{partial[block * columns + column]};
-  to[column] = static_cast<T>(sum);
-}
 
 }  // namespace
 
@@ -225,12 +205,8 @@ void add_rms_norm_backward(const AddRmsNormInputs<T>& in, const AddRmsNormGradie
           partial.dbias + block * in.columns);
     }
   });
-  parallel(in.columns, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t d = first; d < last; ++d) {
-      if (gradients.dweight) sum_blocks(partial.dweight, partial.blocks, in.columns, d, gradients.dweight);
-      if (gradients.dbias) sum_blocks(partial.dbias, partial.blocks, in.columns, d, gradients.dbias);
-    }
-  });
+  sum_parts<double>(partial.dweight, partial.blocks, in.columns, gradients.dweight, parallel);
+  sum_parts<double>(partial.dbias, partial.blocks, in.columns, gradients.dbias, parallel);
 }
 
 #define DNAMAMBA_INSTANTIATE(T)                                                                            \

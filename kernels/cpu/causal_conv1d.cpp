@@ -14,6 +14,7 @@
 // After foreach_target:
 #include "hwy/aligned_allocator.h"
 #include "hwy/highway.h"
+#include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/vectors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -300,31 +301,9 @@ HWY_AFTER_NAMESPACE();
 namespace dnamamba::kernels::cpu {
 namespace {
 
-HWY_EXPORT(forward_float);
-HWY_EXPORT(forward_double);
-HWY_EXPORT(backward_float);
-HWY_EXPORT(backward_double);
-HWY_EXPORT(initial_states_float);
-HWY_EXPORT(initial_states_double);
-
-auto forward_for(float) {
-  return &HWY_DYNAMIC_DISPATCH(forward_float);
-}
-auto forward_for(double) {
-  return &HWY_DYNAMIC_DISPATCH(forward_double);
-}
-auto backward_for(float) {
-  return &HWY_DYNAMIC_DISPATCH(backward_float);
-}
-auto backward_for(double) {
-  return &HWY_DYNAMIC_DISPATCH(backward_double);
-}
-auto initial_states_for(float) {
-  return &HWY_DYNAMIC_DISPATCH(initial_states_float);
-}
-auto initial_states_for(double) {
-  return &HWY_DYNAMIC_DISPATCH(initial_states_double);
-}
+DNAMAMBA_DISPATCH(forward);
+DNAMAMBA_DISPATCH(backward);
+DNAMAMBA_DISPATCH(initial_states);
 
 constexpr std::int64_t kTokens = 256;  // of a task, at least
 

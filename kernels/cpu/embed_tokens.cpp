@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/arguments.h"
+#include "kernels/cpu/partial_sums.h"
 #include "kernels/cpu/partition.h"
 
 // Moving rows is all there is to do here: memory sets the pace, and the compiler's own vectors keep it.
@@ -55,13 +56,7 @@ void embed_tokens_backward(const EmbedTokensSizes& sizes, const std::uint8_t* to
       }
     }
   });
-  parallel(sizes.vocabulary, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t i = first * sizes.width; i < last * sizes.width; ++i) {
-      double sum = 0;
-      for (std::int64_t part = 0; part < parts.parts; ++part) sum += sums[part * table_size + i];
-      dtable[i] = static_cast<T>(sum);
-    }
-  });
+  sum_parts<double>(sums, parts.parts, table_size, dtable, parallel);
 }
 
 #define DNAMAMBA_INSTANTIATE(T)                                                                               \

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "kernels/arguments.h"
+#include "kernels/cpu/partial_sums.h"
 #include "kernels/cpu/partition.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -12,6 +13,7 @@
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 // After foreach_target:
 #include "hwy/highway.h"
+#include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/vectors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -154,23 +156,8 @@ HWY_AFTER_NAMESPACE();
 namespace dnamamba::kernels::cpu {
 namespace {
 
-HWY_EXPORT(forward_float);
-HWY_EXPORT(forward_double);
-HWY_EXPORT(backward_float);
-HWY_EXPORT(backward_double);
-
-auto forward_for(float) {
-  return &HWY_DYNAMIC_DISPATCH(forward_float);
-}
-auto forward_for(double) {
-  return &HWY_DYNAMIC_DISPATCH(forward_double);
-}
-auto backward_for(float) {
-  return &HWY_DYNAMIC_DISPATCH(backward_float);
-}
-auto backward_for(double) {
-  return &HWY_DYNAMIC_DISPATCH(backward_double);
-}
+DNAMAMBA_DISPATCH(forward);
+DNAMAMBA_DISPATCH(backward);
 
 constexpr std::int64_t kRows = 256;  // of a task, and of a partial sum
 
@@ -205,14 +192,7 @@ void gated_rms_norm_backward(const GatedRmsNormInputs<T>& in, const GatedRmsNorm
       run(in, gradients, block * kRows, std::min((block + 1) * kRows, in.rows), partial + block * in.columns);
     }
   });
-  if (gradients.dweight == nullptr) return;
-  parallel(in.columns, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t column = first; column < last; ++column) {
-      double sum = 0;
-      for (std::int64_t block = 0; block < blocks; ++block) sum += double{partial[block * in.columns + column]};
-      gradients.dweight[column] = static_cast<T>(sum);
-    }
-  });
+  sum_parts<double>(partial, blocks, in.columns, gradients.dweight, parallel);
 }
 
 #define DNAMAMBA_INSTANTIATE(T)                                                                               \

@@ -6,6 +6,7 @@
 #include "kernels/arguments.h"
 #include "kernels/cpu/buffer.h"
 #include "kernels/cpu/denormals.h"
+#include "kernels/cpu/partial_sums.h"
 #include "kernels/cpu/partition.h"
 #include "kernels/cpu/scan_plan.h"
 
@@ -15,6 +16,7 @@
 // After foreach_target:
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
+#include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/vectors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -590,14 +592,6 @@ void backward_double(const SelectiveScanInputs<double>& in, const SelectiveScanG
                      std::int64_t last) {
   backward_tasks(in, out, plan, store, first, last);
 }
-void sum_slots_float(const float* from, std::int64_t slots, std::int64_t count, std::int64_t first, std::int64_t last,
-                     float* to) {
-  sum_slots(from, slots, count, first, last, to);
-}
-void sum_slots_double(const double* from, std::int64_t slots, std::int64_t count, std::int64_t first, std::int64_t last,
-                      double* to) {
-  sum_slots(from, slots, count, first, last, to);
-}
 
 }  // namespace
 }  // namespace dnamamba::kernels::cpu::HWY_NAMESPACE
@@ -607,32 +601,8 @@ HWY_AFTER_NAMESPACE();
 namespace dnamamba::kernels::cpu {
 namespace {
 
-HWY_EXPORT(forward_float);
-HWY_EXPORT(forward_double);
-HWY_EXPORT(backward_float);
-HWY_EXPORT(backward_double);
-HWY_EXPORT(sum_slots_float);
-HWY_EXPORT(sum_slots_double);
-
-// Overloads, so that templates find the instance of their type.
-auto forward_for(float) {
-  return &HWY_DYNAMIC_DISPATCH(forward_float);
-}
-auto forward_for(double) {
-  return &HWY_DYNAMIC_DISPATCH(forward_double);
-}
-auto backward_for(float) {
-  return &HWY_DYNAMIC_DISPATCH(backward_float);
-}
-auto backward_for(double) {
-  return &HWY_DYNAMIC_DISPATCH(backward_double);
-}
-auto sum_slots_for(float) {
-  return &HWY_DYNAMIC_DISPATCH(sum_slots_float);
-}
-auto sum_slots_for(double) {
-  return &HWY_DYNAMIC_DISPATCH(sum_slots_double);
-}
+DNAMAMBA_DISPATCH(forward);
+DNAMAMBA_DISPATCH(backward);
 
 // Four blocks of a row are read together (a block is one line of memory, and lines of one row come faster than lines of
 // many); few slots backwards mean few partial sums of dB and dC.
@@ -658,17 +628,6 @@ void sum_groups(const ScanPlan<T>& plan, const double* sums, std::int64_t e, con
   for (std::int64_t n = 0; out.dA != nullptr && n < plan.states; ++n) out.dA[e * plan.states + n] = total(n);
   if (out.dD) out.dD[e] = total(plan.states);
   if (out.ddelta_bias) out.ddelta_bias[e] = total(plan.states + 1);
-}
-
-template <typename T>
-void sum_over_slots(const ScanPlan<T>& plan, const T* partial, T* to, const ParallelFor& parallel) {
-  if (partial == nullptr || to == nullptr) return;
-  constexpr std::int64_t kPiece = 16384;
-  const auto sum = sum_slots_for(T{});
-  const std::int64_t count = plan.tokens * plan.states;
-  parallel(ceil_div(count, kPiece), [&](std::int64_t first, std::int64_t last) {
-    sum(partial, plan.slots.parts, count, first * kPiece, std::min(last * kPiece, count), to);
-  });
 }
 
 }  // namespace
@@ -701,8 +660,8 @@ void selective_scan_backward(const SelectiveScanInputs<T>& in, const SelectiveSc
   const auto run = backward_for(T{});
   parallel(plan.groups.count * plan.slots.parts,
            [&](std::int64_t first, std::int64_t last) { run(in, gradients, plan, store, first, last); });
-  sum_over_slots(plan, store.dB, gradients.dB, parallel);
-  sum_over_slots(plan, store.dC, gradients.dC, parallel);
+  if (store.dB) sum_parts<T>(store.dB, plan.slots.parts, plan.tokens * plan.states, gradients.dB, parallel);
+  if (store.dC) sum_parts<T>(store.dC, plan.slots.parts, plan.tokens * plan.states, gradients.dC, parallel);
   parallel(plan.channels, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t e = first; e < last; ++e) sum_groups(plan, store.sums, e, gradients);
   });

@@ -7,6 +7,7 @@
 #include "kernels/arguments.h"
 #include "kernels/cpu/buffer.h"
 #include "kernels/cpu/denormals.h"
+#include "kernels/cpu/partial_sums.h"
 #include "kernels/cpu/ssd_plan.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -15,6 +16,7 @@
 // After foreach_target:
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
+#include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/vectors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -598,14 +600,6 @@ void backward_double(const SsdInputs<double>& in, const SsdGradients<double>& ou
                      const SsdBackwardStore<double>& store, std::int64_t first, std::int64_t last) {
   backward_tasks(in, out, plan, store, first, last);
 }
-void sum_slots_float(const float* from, std::int64_t slots, std::int64_t count, std::int64_t first, std::int64_t last,
-                     float* to) {
-  sum_slots(from, slots, count, first, last, to);
-}
-void sum_slots_double(const double* from, std::int64_t slots, std::int64_t count, std::int64_t first, std::int64_t last,
-                      double* to) {
-  sum_slots(from, slots, count, first, last, to);
-}
 
 }  // namespace
 }  // namespace dnamamba::kernels::cpu::HWY_NAMESPACE
@@ -615,43 +609,8 @@ HWY_AFTER_NAMESPACE();
 namespace dnamamba::kernels::cpu {
 namespace {
 
-HWY_EXPORT(forward_float);
-HWY_EXPORT(forward_double);
-HWY_EXPORT(backward_float);
-HWY_EXPORT(backward_double);
-HWY_EXPORT(sum_slots_float);
-HWY_EXPORT(sum_slots_double);
-
-// Overloads, so that templates find the instance of their type.
-auto forward_for(float) {
-  return &HWY_DYNAMIC_DISPATCH(forward_float);
-}
-auto forward_for(double) {
-  return &HWY_DYNAMIC_DISPATCH(forward_double);
-}
-auto backward_for(float) {
-  return &HWY_DYNAMIC_DISPATCH(backward_float);
-}
-auto backward_for(double) {
-  return &HWY_DYNAMIC_DISPATCH(backward_double);
-}
-auto sum_slots_for(float) {
-  return &HWY_DYNAMIC_DISPATCH(sum_slots_float);
-}
-auto sum_slots_for(double) {
-  return &HWY_DYNAMIC_DISPATCH(sum_slots_double);
-}
-
-/// to[i] = sum over the slots of partial[slot, i], for i below count; nothing without partial sums.
-template <typename T>
-void sum_partial(const T* partial, std::int64_t slots, std::int64_t count, T* to, const ParallelFor& parallel) {
-  if (partial == nullptr || to == nullptr) return;
-  constexpr std::int64_t kPiece = 16384;
-  const auto sum = sum_slots_for(T{});
-  parallel(ceil_div(count, kPiece), [&](std::int64_t first, std::int64_t last) {
-    sum(partial, slots, count, first * kPiece, std::min(last * kPiece, count), to);
-  });
-}
+DNAMAMBA_DISPATCH(forward);
+DNAMAMBA_DISPATCH(backward);
 
 /// dA, ddt_bias and dD of a head, summed over the groups of sequences and the strips in order.
 template <typename T>
@@ -711,9 +670,9 @@ void ssd_backward(const SsdInputs<T>& in, const SsdGradients<T>& gradients, void
   parallel(plan.sequence_groups.count * plan.groups * plan.slots.parts,
            [&](std::int64_t first, std::int64_t last) { run(in, gradients, plan, store, first, last); });
   const std::int64_t per_token = plan.groups * plan.states;
-  sum_partial(store.dB, plan.slots.parts, plan.tokens * per_token, gradients.dB, parallel);
-  sum_partial(store.dC, plan.slots.parts, plan.tokens * per_token, gradients.dC, parallel);
-  sum_partial(store.ddt, plan.strips_per_head, plan.tokens * plan.heads, gradients.ddt, parallel);
+  if (store.dB) sum_parts<T>(store.dB, plan.slots.parts, plan.tokens * per_token, gradients.dB, parallel);
+  if (store.dC) sum_parts<T>(store.dC, plan.slots.parts, plan.tokens * per_token, gradients.dC, parallel);
+  if (store.ddt) sum_parts<T>(store.ddt, plan.strips_per_head, plan.tokens * plan.heads, gradients.ddt, parallel);
   parallel(plan.heads, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t head = first; head < last; ++head) sum_head(plan, store, head, in, gradients);
   });

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "kernels/arguments.h"
+#include "kernels/cpu/partial_sums.h"
 #include "kernels/cpu/partition.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -14,6 +15,7 @@
 // After foreach_target:
 #include "hwy/aligned_allocator.h"
 #include "hwy/highway.h"
+#include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/vectors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -239,23 +241,8 @@ HWY_AFTER_NAMESPACE();
 namespace dnamamba::kernels::cpu {
 namespace {
 
-HWY_EXPORT(forward_float);
-HWY_EXPORT(forward_double);
-HWY_EXPORT(backward_float);
-HWY_EXPORT(backward_double);
-
-auto forward_for(float) {
-  return &HWY_DYNAMIC_DISPATCH(forward_float);
-}
-auto forward_for(double) {
-  return &HWY_DYNAMIC_DISPATCH(forward_double);
-}
-auto backward_for(float) {
-  return &HWY_DYNAMIC_DISPATCH(backward_float);
-}
-auto backward_for(double) {
-  return &HWY_DYNAMIC_DISPATCH(backward_double);
-}
+DNAMAMBA_DISPATCH(forward);
+DNAMAMBA_DISPATCH(backward);
 
 constexpr std::int64_t kTokens = 512;  // of a task, at least
 
@@ -297,14 +284,7 @@ void token_loss_backward(const TokenLossInputs<T>& in, const TokenLossGradients<
       run(in, gradients, parts.begin(part), parts.begin(part + 1), sums + part * size);
     }
   });
-  if (gradients.dweight == nullptr) return;
-  parallel(in.vocabulary, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t i = first * in.width; i < last * in.width; ++i) {
-      double sum = 0;
-      for (std::int64_t part = 0; part < parts.parts; ++part) sum += sums[part * size + i];
-      gradients.dweight[i] = static_cast<T>(sum);
-    }
-  });
+  sum_parts<double>(sums, parts.parts, size, gradients.dweight, parallel);
 }
 
 #define DNAMAMBA_INSTANTIATE(T)                                                                        \

@@ -166,19 +166,6 @@ HWY_INLINE void sum_lanes(D d, const T* rows, std::int64_t stride, std::int64_t 
   for (; i < count; ++i) to[i] = hn::GetLane(hn::SumOfLanes(d, hn::Load(d, rows + i * stride)));
 }
 
-/// to[i] = sum over the slots of from[slot, i], from [slots, count], for i in [first, last).
-template <typename T>
-void sum_slots(const T* from, std::int64_t slots, std::int64_t count, std::int64_t first, std::int64_t last, T* to) {
-  const hn::ScalableTag<T> d;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  for (std::int64_t i = first; i < last; i += lanes) {
-    const std::int64_t part = std::min(lanes, last - i);
-    auto sum = load_part(d, from + i, part);
-    for (std::int64_t slot = 1; slot < slots; ++slot) sum = hn::Add(sum, load_part(d, from + slot * count + i, part));
-    store_part(d, sum, to + i, part);
-  }
-}
-
 }  // namespace dnamamba::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif  // toggle

@@ -4,7 +4,6 @@
 #include <ostream>
 #include <stdexcept>
 
-#include "hwy/targets.h"
 #include "tests/kernels/parallel.h"
 
 namespace dnamamba::kernels {
@@ -368,22 +367,6 @@ TEST(SelectiveScanRange, LongMemoryStaysExactInFloat) {
   for (float& v : inputs.B) v = std::abs(v);
   test::expect_close(cpu_forward(inputs), reference_forward(inputs), 1e-5);
   test::expect_close(cpu_backward(inputs), reference_backward(inputs), 2e-5);
-}
-
-TEST(SelectiveScanTargets, EveryInstructionSetGivesTheReference) {
-  const auto inputs = random_scan<float>(41, {70, 3}, 37, 9);
-  const auto inputs_double = random_scan<double>(41, {70, 3}, 37, 9);
-  const std::int64_t supported = hwy::SupportedTargets();
-  for (std::int64_t rest = supported; rest != 0; rest &= rest - 1) {
-    hwy::SetSupportedTargetsForTest(rest & -rest);
-    hwy::GetChosenTarget().DeInit();
-    test::expect_close(cpu_forward(inputs), reference_forward(inputs), 1e-5);
-    test::expect_close(cpu_backward(inputs), reference_backward(inputs), 1e-5);
-    test::expect_close(cpu_forward(inputs_double), reference_forward(inputs_double), 1e-10);
-    test::expect_close(cpu_backward(inputs_double), reference_backward(inputs_double), 1e-10);
-  }
-  hwy::SetSupportedTargetsForTest(0);
-  hwy::GetChosenTarget().DeInit();
 }
 
 TEST(SelectiveScanErrors, RefusesArgumentsThatMakeNoSense) {

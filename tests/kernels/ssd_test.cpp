@@ -4,7 +4,6 @@
 #include <ostream>
 #include <stdexcept>
 
-#include "hwy/targets.h"
 #include "tests/kernels/parallel.h"
 
 namespace dnamamba::kernels {
@@ -396,22 +395,6 @@ TEST(SsdRange, LongMemoryStaysExactInFloat) {
   for (float& v : inputs.rows["B"]) v = std::abs(v);
   test::expect_close(cpu_forward(inputs), reference_forward(inputs), 1e-5);
   test::expect_close(cpu_backward(inputs), reference_backward(inputs), 2e-5);
-}
-
-TEST(SsdTargets, EveryInstructionSetGivesTheReference) {
-  const auto inputs = random_ssd<float>(41, {70, 3}, {2, 37, 1, 9});
-  const auto inputs_double = random_ssd<double>(41, {70, 3}, {2, 37, 1, 9});
-  const std::int64_t supported = hwy::SupportedTargets();
-  for (std::int64_t rest = supported; rest != 0; rest &= rest - 1) {
-    hwy::SetSupportedTargetsForTest(rest & -rest);
-    hwy::GetChosenTarget().DeInit();
-    test::expect_close(cpu_forward(inputs), reference_forward(inputs), 1e-5);
-    test::expect_close(cpu_backward(inputs), reference_backward(inputs), 1e-5);
-    test::expect_close(cpu_forward(inputs_double), reference_forward(inputs_double), 1e-10);
-    test::expect_close(cpu_backward(inputs_double), reference_backward(inputs_double), 1e-10);
-  }
-  hwy::SetSupportedTargetsForTest(0);
-  hwy::GetChosenTarget().DeInit();
 }
 
 TEST(SsdErrors, RefusesArgumentsThatMakeNoSense) {
