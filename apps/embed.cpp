@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "apps/commands.h"
-#include "apps/input_options.h"
 #include "apps/loaded_model.h"
 #include "apps/progress.h"
 #include "apps/read_counts.h"
 #include "apps/run_description.h"
+#include "apps/sequence_options.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/engine/embed.h"
@@ -27,8 +27,7 @@ namespace {
 
 /// What `dnamamba embed` was asked for. The defaults here are the defaults of the command line.
 struct EmbedCommand {
-  std::vector<std::string> sequences;
-  cli::InputOptions input;
+  cli::SequenceOptions sequences;
   cli::ModelOptions model;
   std::string output = "-";
   std::string format = "auto";
@@ -42,9 +41,6 @@ struct EmbedCommand {
   std::string strand = "auto";
   std::int64_t layer = -1;
   bool layer_given = false;
-  std::string invalid = "error";
-  std::string soft_mask = "keep";
-  std::int64_t segment = 32'768;
   std::int64_t threads = 0;
   std::string device = "auto";
   std::string precision = "auto";
@@ -61,27 +57,23 @@ std::optional<EmbedCommand> parse_embed(const Arguments& arguments) {
                                "Turns DNA into vectors: one a record, or one a window of a long record. The model's "
                                "state runs through each record from its "
                                "first base to its last, however long it is, in constant memory.");
-  description.positional("sequences", po::value(&command.sequences));
-  cli::add_input(description.group("Input"), &command.input);
+  cli::add_sequences(description, &command.sequences);
   auto& model = description.group("Model");
   cli::add_model(model, &command.model);
   model.add_options()("layer", po::value(&command.layer)->value_name("N"),
                       "take the vectors after N layers (0: the embedding); default: after the final norm");
-  description.group("What a vector stands for")
-      .add_options()(
-          "pool", cli::choice(&command.pool, {"mean", "max", "last", "none"}),
-          "how positions become one vector; none: one vector a base. N is left out; a window of N only gives NaN")(
-          "window,w", cli::number(&command.window, 0)->value_name("BASES"),
-          "bases a vector stands for; 0: 1,000 for records over 10,000 bases, else the whole record")(
-          "stride", cli::number(&command.stride, 0)->value_name("BASES"), "from one window to the next; 0: the window")(
-          "context", cli::choice(&command.context, {"record", "window"}),
-          "what the model has read before a base: all of the record, or the window alone")(
-          "strand", cli::choice(&command.strand, {"auto", "forward", "reverse", "both"}),
-          "which strand is read; both: the mean of the two; auto: as the model was made for")(
-          "invalid", cli::choice(&command.invalid, {"error", "n", "drop"}),
-          "what to do with letters that are no IUPAC code, gaps among them")(
-          "soft-mask", cli::choice(&command.soft_mask, {"keep", "n"}),
-          "lower case, as repeats are marked: keep reads it as upper case, n as N");
+  auto& windows = description.group("What a vector stands for");
+  windows.add_options()(
+      "pool", cli::choice(&command.pool, {"mean", "max", "last", "none"}),
+      "how positions become one vector; none: one vector a base. N is left out; a window of N only gives NaN")(
+      "window,w", cli::number(&command.window, 0)->value_name("BASES"),
+      "bases a vector stands for; 0: 1,000 for records over 10,000 bases, else the whole record")(
+      "stride", cli::number(&command.stride, 0)->value_name("BASES"), "from one window to the next; 0: the window")(
+      "context", cli::choice(&command.context, {"record", "window"}),
+      "what the model has read before a base: all of the record, or the window alone")(
+      "strand", cli::choice(&command.strand, {"auto", "forward", "reverse", "both"}),
+      "which strand is read; both: the mean of the two; auto: as the model was made for");
+  cli::add_letters(windows, &command.sequences);
   auto& output = description.group("Output");
   cli::add_output(
       output, &command.output, &command.force,
@@ -96,7 +88,7 @@ std::optional<EmbedCommand> parse_embed(const Arguments& arguments) {
   cli::add_threads(running, &command.threads);
   cli::add_device(running, &command.device);
   cli::add_precision(running, &command.precision);
-  cli::add_segment(running, &command.segment);
+  cli::add_segment(running, &command.sequences.segment);
   description.example("a vector for each 1 kb of a genome", "dnamamba embed genome.fa.gz -o genome.npz");
   description.example("one vector a read, as a table", "zcat reads.fastq.gz | dnamamba embed - > reads.tsv");
   description.example("the reads of a region, as they were sequenced",
@@ -108,8 +100,7 @@ std::optional<EmbedCommand> parse_embed(const Arguments& arguments) {
   po::variables_map given;
   if (!cli::parse(arguments, description, &given)) return std::nullopt;
   command.layer_given = given.count("layer") > 0;
-  cli::require(!command.sequences.empty(),
-               "no input: give FASTA, FASTQ, SAM, BAM or CRAM files, or - for standard input");
+  cli::require_sequences(command.sequences);
   cli::require(command.stride == 0 || command.window > 0, "--stride needs --window");
   cli::require(command.pool != "none" || command.window == 0, "--pool none gives a vector a base; leave out --window");
   cli::require(command.pool != "none" || command.context == "record", "--pool none goes with --context record");
@@ -134,18 +125,13 @@ tokens::Strand strand_from(const std::string& word, const tokens::Alphabet& alph
 
 engine::EmbedOptions job_of(const EmbedCommand& command, const model::Model& model) {
   engine::EmbedOptions job;
-  job.inputs = command.sequences;
-  job.reading = cli::reading(command.input);
-  job.reading.decompression_threads = 1;
+  cli::fill_input(command.sequences, &job);
   job.plan.pool = pool_from(command.pool);
   if (command.window > 0) job.plan.window = command.window;
   if (command.stride > 0) job.plan.stride = command.stride;
   job.plan.context = command.context == "window" ? engine::Context::kWindow : engine::Context::kRecord;
   job.plan.strand = strand_from(command.strand, *model.alphabet);
   job.layer = command.layer_given ? command.layer : model.alphabet->fields().default_layer;
-  job.segment = command.segment;
-  job.invalid = tokens::parse_invalid_policy(command.invalid);
-  job.soft_mask = tokens::parse_soft_mask_policy(command.soft_mask);
   const auto layers = static_cast<std::int64_t>(model.config.layers.size());
   cli::require(job.layer <= layers, base::concat("--layer ", job.layer, ": the model has ", layers, " layers"));
   return job;
@@ -160,11 +146,11 @@ std::string_view word_of(tokens::Strand strand) {
 std::string metadata_of(const EmbedCommand& command, const engine::EmbedOptions& job, const model::Model& model) {
   return nlohmann::json{{"program", "dnamamba " DNAMAMBA_VERSION},
                         {"model", command.model.model},
-                        {"regions", command.input.regions},
-                        {"regions_file", command.input.regions_file},
-                        {"reference", command.input.reference},
-                        {"min_mapq", command.input.min_mapq},
-                        {"exclude_flags", command.input.exclude_flags},
+                        {"regions", command.sequences.input.regions},
+                        {"regions_file", command.sequences.input.regions_file},
+                        {"reference", command.sequences.input.reference},
+                        {"min_mapq", command.sequences.input.min_mapq},
+                        {"exclude_flags", command.sequences.input.exclude_flags},
                         {"model_config", model::config_to_json(model.config)},
                         {"pool", command.pool},
                         {"window", command.window},
@@ -172,8 +158,8 @@ std::string metadata_of(const EmbedCommand& command, const engine::EmbedOptions&
                         {"context", command.context},
                         {"strand", word_of(job.plan.strand)},
                         {"layer", job.layer},
-                        {"invalid", command.invalid},
-                        {"soft_mask", command.soft_mask},
+                        {"invalid", command.sequences.invalid},
+                        {"soft_mask", command.sequences.soft_mask},
                         {"precision", command.precision},
                         {"coordinates", "0-based, end exclusive"}}
       .dump();
@@ -183,7 +169,7 @@ void say_counts(const engine::EmbedCounts& counts, const outputs::EmbeddingWrite
                 std::int64_t width) {
   if (counts.ambiguous_rows > 0)
     base::log_warning(base::concat(counted(counts.ambiguous_rows, "vector"), " of windows of N only: all NaN"));
-  report_input(counts.invalid, command.invalid, counts.left_out);
+  report_input(counts.invalid, command.sequences.invalid, counts.left_out);
   if (writer.overflowed() > 0)
     base::log_warning(base::concat(counted(writer.overflowed(), "value"), " too large for float16: infinite"));
   base::log_info(base::concat(counted(counts.rows, "vector"), " of ", width, " from ",
@@ -202,14 +188,14 @@ std::string windows_of(const EmbedCommand& command) {
 // What the report says of the run.
 outputs::ReportRun run_of(const Arguments& arguments, const EmbedCommand& command, const engine::EmbedOptions& job,
                           const model::Model& model) {
-  const std::string first = std::filesystem::path(command.sequences.front()).filename().string();
-  const auto more = static_cast<std::int64_t>(command.sequences.size()) - 1;
+  const std::string first = std::filesystem::path(command.sequences.paths.front()).filename().string();
+  const auto more = static_cast<std::int64_t>(command.sequences.paths.size()) - 1;
   outputs::ReportRun run;
   run.title = base::concat("Embeddings of ", first == "-" ? "standard input" : first,
                            more > 0 ? base::concat(" and ", counted(more, "other")) : "");
   run.program = "dnamamba " DNAMAMBA_VERSION;
   run.command = typed("embed", arguments);
-  run.inputs = command.sequences;
+  run.inputs = command.sequences.paths;
   const auto add = [&](const char* name, const std::string& value) { run.settings.emplace_back(name, value); };
   add("Model", base::concat(command.model.model, ": ", model::describe(model.config)));
   add("Vector", base::concat(model.config.d_model, " numbers, ",
@@ -218,11 +204,12 @@ outputs::ReportRun run_of(const Arguments& arguments, const EmbedCommand& comman
   add("Pooling", command.pool);
   add("Strand", std::string(word_of(job.plan.strand)));
   add("Context", command.context);
-  std::string regions = command.input.regions_file;
-  for (const std::string& region : command.input.regions) regions += (regions.empty() ? "" : ", ") + region;
+  std::string regions = command.sequences.input.regions_file;
+  for (const std::string& region : command.sequences.input.regions) regions += (regions.empty() ? "" : ", ") + region;
   if (!regions.empty()) add("Regions", regions);
-  if (command.invalid != "error") add("Other letters", command.invalid == "n" ? "taken as N" : "left out");
-  if (command.soft_mask == "n") add("Lower case", "taken as N");
+  if (command.sequences.invalid != "error")
+    add("Other letters", command.sequences.invalid == "n" ? "taken as N" : "left out");
+  if (command.sequences.soft_mask == "n") add("Lower case", "taken as N");
   add("Output", command.output == "-" ? "standard output" : command.output);
   add("Made", now());
   return run;

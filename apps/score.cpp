@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "apps/commands.h"
-#include "apps/input_options.h"
 #include "apps/loaded_model.h"
 #include "apps/progress.h"
 #include "apps/read_counts.h"
+#include "apps/sequence_options.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/engine/run_settings.h"
@@ -22,16 +22,12 @@ namespace {
 
 /// What `dnamamba score` was asked for. The defaults here are the defaults of the command line.
 struct ScoreCommand {
-  std::vector<std::string> sequences;
-  cli::InputOptions input;
+  cli::SequenceOptions sequences;
   cli::ModelOptions model;
   std::string output = "-";
   bool force = false;
   std::int64_t window = 0;
   std::string strand = "forward";
-  std::string invalid = "error";
-  std::string soft_mask = "keep";
-  std::int64_t segment = 32'768;
   std::int64_t threads = 0;
   std::string device = "auto";
   std::string precision = "auto";
@@ -41,9 +37,9 @@ struct ScoreCommand {
 void require_places(const ScoreCommand& command) {
   if (!outputs::has_each_base(outputs::track_format_of(command.output))) return;
   cli::require(command.window == 0, "--window is for .tsv; " + command.output + " has a value for each base");
-  cli::require(command.input.regions.empty() && command.input.regions_file.empty(),
+  cli::require(command.sequences.input.regions.empty() && command.sequences.input.regions_file.empty(),
                command.output + " is of whole records: leave out -r and -R, or write .tsv");
-  cli::require(command.invalid != "drop",
+  cli::require(command.sequences.invalid != "drop",
                command.output + " has the places of bases, which --invalid drop moves: use --invalid n, or write .tsv");
 }
 
@@ -54,18 +50,14 @@ std::optional<ScoreCommand> parse_score(const Arguments& arguments) {
                                "Says how much of a surprise each base is to the model, in bits: 2 is knowing nothing. "
                                "The model has read all of the record before the base, however long it is, in constant "
                                "memory.");
-  description.positional("sequences", po::value(&command.sequences));
-  cli::add_input(description.group("Input"), &command.input);
+  cli::add_sequences(description, &command.sequences);
   cli::add_model(description.group("Model"), &command.model);
-  description.group("What is scored")
-      .add_options()("strand", cli::choice(&command.strand, {"forward", "reverse", "both"}),
-                     "what the model has read before a base: all on its left, all on its right (as the reverse "
-                     "complement), or the mean of the two")(
-          "window,w", cli::number(&command.window, 0)->value_name("BASES"), "bases a line stands for; 0: the record")(
-          "invalid", cli::choice(&command.invalid, {"error", "n", "drop"}),
-          "what to do with letters that are no IUPAC code, gaps among them")(
-          "soft-mask", cli::choice(&command.soft_mask, {"keep", "n"}),
-          "lower case, as repeats are marked: keep reads it as upper case, n as N");
+  auto& scored = description.group("What is scored");
+  scored.add_options()("strand", cli::choice(&command.strand, {"forward", "reverse", "both"}),
+                       "what the model has read before a base: all on its left, all on its right (as the reverse "
+                       "complement), or the mean of the two")(
+      "window,w", cli::number(&command.window, 0)->value_name("BASES"), "bases a line stands for; 0: the record");
+  cli::add_letters(scored, &command.sequences);
   cli::add_output(
       description.group("Output"), &command.output, &command.force,
       ".tsv or .tsv.gz: means of records or windows; .bw (bigWig), .bedGraph or .bedGraph.gz: each base; - is "
@@ -74,14 +66,13 @@ std::optional<ScoreCommand> parse_score(const Arguments& arguments) {
   cli::add_threads(running, &command.threads);
   cli::add_device(running, &command.device);
   cli::add_precision(running, &command.precision);
-  cli::add_segment(running, &command.segment);
+  cli::add_segment(running, &command.sequences.segment);
   description.example("bits per base of each record", "dnamamba score genome.fa.gz");
   description.example("a track of a genome, for a browser", "dnamamba score --strand both genome.fa.gz -o genome.bw");
   description.example("bits per base of each 10 kb, by a model of your own",
                       "dnamamba score -m my-model/ -w 10k genome.fa.gz -o genome.tsv");
   if (!cli::parse(arguments, description)) return std::nullopt;
-  cli::require(!command.sequences.empty(),
-               "no input: give FASTA, FASTQ, SAM, BAM or CRAM files, or - for standard input");
+  cli::require_sequences(command.sequences);
   require_places(command);
   return command;
 }
@@ -93,18 +84,13 @@ tokens::Strand strand_from(const std::string& word) {
 
 engine::ScoreOptions job_of(const ScoreCommand& command) {
   engine::ScoreOptions job;
-  job.inputs = command.sequences;
-  job.reading = cli::reading(command.input);
-  job.reading.decompression_threads = 1;
+  cli::fill_input(command.sequences, &job);
   job.strand = strand_from(command.strand);
-  job.segment = command.segment;
-  job.invalid = tokens::parse_invalid_policy(command.invalid);
-  job.soft_mask = tokens::parse_soft_mask_policy(command.soft_mask);
   return job;
 }
 
 void report(const engine::ScoreCounts& counts, const ScoreCommand& command) {
-  report_input(counts.invalid, command.invalid, counts.left_out);
+  report_input(counts.invalid, command.sequences.invalid, counts.left_out);
   std::ostringstream mean;
   mean << std::fixed << std::setprecision(4) << counts.bits / static_cast<double>(counts.scored) << " bits per base, ";
   base::log_info(base::concat(counts.scored > 0 ? mean.str() : "", counted(counts.scored, "base"), " of ", counts.bases,

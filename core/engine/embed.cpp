@@ -54,7 +54,7 @@ EmbedCounts embed(const EmbedOptions& options, const model::Model& model, output
   std::vector<float> values;
   RecordJob job;
   job.layer = options.layer;
-  job.strands = options.plan.strand == tokens::Strand::kBoth ? 2 : 1;
+  job.strands = tokens::strand_count(options.plan.strand);
   job.begin = [&](std::unique_ptr<TokenizedRecord> record) {
     auto embedded = std::make_unique<EmbedRecord>(std::move(record), options.plan, width, alphabet);
     notice.count(*embedded);

@@ -9,13 +9,9 @@ std::int64_t row_bytes(std::int64_t width) {
   return width * static_cast<std::int64_t>(sizeof(float));
 }
 
-std::int64_t strands_of(const EmbedPlan& plan) {
-  return plan.strand == tokens::Strand::kBoth ? 2 : 1;
-}
-
 std::int64_t lanes_of(const EmbedPlan& plan, std::int64_t length) {
   if (length == 0) return 0;
-  return strands_of(plan) * (plan.context == Context::kWindow ? plan.windows(length).count() : 1);
+  return tokens::strand_count(plan.strand) * (plan.context == Context::kWindow ? plan.windows(length).count() : 1);
 }
 
 class EmbedLane : public Lane {
@@ -55,7 +51,7 @@ EmbedRecord::EmbedRecord(std::unique_ptr<TokenizedRecord> record, const EmbedPla
 }
 
 std::unique_ptr<Lane> EmbedRecord::make_lane(std::int64_t lane) {
-  const std::int64_t strands = strands_of(plan_), piece = lane / strands;
+  const std::int64_t strands = tokens::strand_count(plan_.strand), piece = lane / strands;
   const bool reverse = strands == 2 ? lane % 2 == 1 : plan_.strand == tokens::Strand::kReverse;
   const bool pieces = plan_.context == Context::kWindow;
   const tokens::Range place = pieces ? windows_.window(piece) : tokens::Range{0, tokens().length};
@@ -66,7 +62,7 @@ std::unique_ptr<Lane> EmbedRecord::make_lane(std::int64_t lane) {
 
 void EmbedRecord::add_row(std::int64_t row, std::span<const float> values) {
   read_row(row, old_row_);
-  const float share = 1.0F / static_cast<float>(strands_of(plan_));
+  const float share = 1.0F / static_cast<float>(tokens::strand_count(plan_.strand));
   for (std::int64_t d = 0; d < width_; ++d) old_row_[d] += share * values[d];
   rows_.write_at(row * row_bytes(width_), std::as_bytes(std::span(old_row_)));
 }

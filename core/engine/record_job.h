@@ -2,24 +2,13 @@
 #pragma once
 #include <functional>
 #include <memory>
-#include <string>
-#include <vector>
 
 #include "core/engine/lane_record.h"
+#include "core/engine/sequence_input.h"
 #include "core/model/backbone.h"
 #include "core/model/model_folder.h"
-#include "core/tokens/tokenizer.h"
 
 namespace dnamamba::engine {
-
-/// What is read, and how.
-struct SequenceInput {
-  std::vector<std::string> inputs = {};  ///< FASTA, FASTQ, SAM, BAM, CRAM; "-" is stdin
-  io::SequenceReaderOptions reading = {};
-  std::int64_t segment = 32'768;  ///< tokens computed at a time
-  tokens::InvalidPolicy invalid = tokens::InvalidPolicy::kError;
-  tokens::SoftMaskPolicy soft_mask = tokens::SoftMaskPolicy::kKeep;
-};
 
 struct RecordCounts {
   std::int64_t records = 0;

@@ -12,7 +12,7 @@ ScoreCounts score(const ScoreOptions& options, const model::Model& model, output
   const model::Backbone backbone(model.config, model.parameters);
   ScoreCounts counts;
   RecordJob job;
-  job.strands = options.strand == tokens::Strand::kBoth ? 2 : 1;
+  job.strands = tokens::strand_count(options.strand);
   job.begin = [&](std::unique_ptr<TokenizedRecord> record) {
     return std::make_unique<ScoreRecord>(std::move(record), options.strand, backbone, alphabet);
   };

@@ -63,7 +63,7 @@ ScoreRecord::ScoreRecord(std::unique_ptr<TokenizedRecord> record, tokens::Strand
                          const model::Backbone& backbone, const tokens::Alphabet& alphabet)
     : LaneRecord(std::move(record), alphabet), strand_(strand), backbone_(backbone) {
   const std::int64_t length = tokens().length;
-  if (length > 0) set_lanes(strand == tokens::Strand::kBoth ? 2 : 1);
+  if (length > 0) set_lanes(tokens::strand_count(strand));
   for (const std::uint8_t base : alphabet.bases()) is_base_[base] = true;
   const std::vector<float> none(std::min(kPiece, length), kNone);
   for (std::int64_t done = 0; done < length; done += kPiece)

@@ -14,8 +14,6 @@ std::string prefix_of(const LayerConfig& layer) {
   return base::concat("backbone.layers.", layer.weights, ".");
 }
 
-using Mixer = std::variant<Mamba1Mixer, Mamba2Mixer>;
-
 struct MakeMixer {
   const ModelConfig& model;
   const LayerConfig& layer;

@@ -23,6 +23,8 @@ class AddNorm {
   ops::OptionalTensor bias_;
 };
 
+using Mixer = std::variant<Mamba1Mixer, Mamba2Mixer>;
+
 /// hidden is what the layer before answered, residual the sum of what came before that; see specs of mamba-ssm's Block.
 class Block {
  public:
@@ -37,7 +39,7 @@ class Block {
 
  private:
   AddNorm norm_;
-  std::variant<Mamba1Mixer, Mamba2Mixer> mixer_;
+  Mixer mixer_;
   std::optional<AddNorm> mlp_norm_;
   at::Tensor fc1_, fc2_;
 };

@@ -15,6 +15,11 @@ namespace dnamamba::tokens {
 enum class LetterCase { kIgnore, kAsLetters };    ///< kAsLetters: `a` and `A` are two letters.
 enum class Strand { kForward, kReverse, kBoth };  ///< kBoth: the mean of the two.
 
+/// How often each base is read.
+inline std::int64_t strand_count(Strand strand) {
+  return strand == Strand::kBoth ? 2 : 1;
+}
+
 /// Ids that stand for no base, where the vocabulary has them. Tokenising adds none of them to a sequence.
 struct SpecialIds {
   std::optional<std::uint8_t> bos, eos, sep, mask, pad;
