@@ -102,14 +102,17 @@ HWY_NOINLINE void advance(D d, const StateGroup<T>& group, const History<T>* his
     const V dt = hn::Load(d, steps.dt + i * lanes);
     const V dtx = hn::Load(d, steps.dtx + i * lanes);
     V y = kKeep == Keep::kStates ? hn::Zero(d) : hn::Load(d, steps.y + i * lanes);
-    HWY_UNROLL(4)
+    V a[kGroup];
+    HWY_UNROLL(8)
+    for (int j = 0; j < kGroup; ++j) a[j] = hn::Mul(dt, A2[j]);
+    exp2_of_negative<kSmall, kGroup>(d, a);
+    HWY_UNROLL(8)
     for (int j = 0; j < kGroup; ++j) {
-      const V a = exp2_of_negative<kSmall>(d, hn::Mul(dt, A2[j]));
       if constexpr (kKeep == Keep::kHistory) {
         hn::Store(h[j], d, history->h + j * History<T>::kStride + i * lanes);
-        hn::Store(a, d, history->a + j * History<T>::kStride + i * lanes);
+        hn::Store(a[j], d, history->a + j * History<T>::kStride + i * lanes);
       }
-      h[j] = hn::MulAdd(a, h[j], hn::Mul(dtx, hn::Set(d, B[j])));
+      h[j] = hn::MulAdd(a[j], h[j], hn::Mul(dtx, hn::Set(d, B[j])));
       if constexpr (kKeep != Keep::kStates) y = hn::MulAdd(h[j], hn::Set(d, C[j]), y);
     }
     if constexpr (kKeep != Keep::kStates) hn::Store(y, d, steps.y + i * lanes);
