@@ -19,7 +19,7 @@ struct SequenceOptions {
   InputOptions input;
   std::string invalid = "error";
   std::string soft_mask = "keep";
-  std::int64_t segment = 32'768;
+  std::int64_t segment = 8'192;
 };
 
 /// SEQUENCES and the group "Input".

@@ -12,7 +12,7 @@ namespace dnamamba::engine {
 struct SequenceInput {
   std::vector<std::string> inputs = {};  ///< FASTA, FASTQ, SAM, BAM, CRAM; "-" is stdin
   io::SequenceReaderOptions reading = {};
-  std::int64_t segment = 32'768;  ///< tokens computed at a time
+  std::int64_t segment = 8'192;  ///< tokens computed at a time
   tokens::InvalidPolicy invalid = tokens::InvalidPolicy::kError;
   tokens::SoftMaskPolicy soft_mask = tokens::SoftMaskPolicy::kKeep;
 };
