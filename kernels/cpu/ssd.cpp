@@ -1,8 +1,12 @@
-// Lanes are channels of a head. A tile is a few states of two vectors of channels; it stays in registers over a chunk
-// of tokens. Nothing that is computed for a token depends on where a chunk begins, so that cuts don't show.
+// The chunked matrix form ("state space duality", Dao & Gu 2024, section 6). In a chunk of tokens with `a` the decays
+// of its steps, h the state before it and W[i, j] = a[j+1] ... a[i] (C[i] . B[j]) for j <= i:
+//   y[i]   = a[0] ... a[i] C[i] h + sum over j of W[i, j] dt[j] x[j]
+//   new h  = a[0] ... a[last] h + sum over j of a[j+1] ... a[last] B[j] dt[j] x[j]
+// All sums are products of small matrices; C . B serves all heads of a group. Products of decays come from multiplying,
+// as in the recurrence, never from an exponential of a difference of sums, which loses digits after a large step.
 #include "kernels/ssd.h"
 
-#include <utility>
+#include <algorithm>
 
 #include "kernels/arguments.h"
 #include "kernels/cpu/buffer.h"
@@ -17,190 +21,119 @@
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/matrix-inl.h"
 #include "kernels/cpu/vectors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace dnamamba::kernels::cpu::HWY_NAMESPACE {
 namespace {
 
-#if HWY_TARGET == HWY_AVX3
-constexpr int kStatesAtOnce = 8;  // with two vectors each half of its 32 registers
-#else
-constexpr int kStatesAtOnce = 4;
-#endif
-constexpr int kStatesAtOnceBackward = 4;
+constexpr std::int64_t kQ = kSsdChunk;
+static_assert(kQ % kRowBlock == 0);
 
-/// From tile to tile of B and C, a state's share: not a power of two, which would put all tiles at the same place of a
-/// cache.
-constexpr std::int64_t kTileStride = kSsdChunk + 2;
-
+/// B and C of a chunk, and what its strips add to their gradients.
 template <typename T>
-constexpr std::int64_t kWidth = SsdPlan<T>::kStripChannels;
+struct GroupChunk {
+  std::int64_t row_size;     // of B, C, dB, dC: not a power of two, which would put all rows at one place of a cache
+  T *B, *C;                  // [kQ, row_size]; zeros behind the last state, and behind the last token up to kRowBlock
+  T *B_T, *C_T;              // [state_rows, kQ]
+  T* CB;                     // [kQ, kQ] C[i] . B[j], for j <= i
+  T *dB_T, *dC_T, *dB, *dC;  // backward
+  T* dCB;                    // backward
 
-/// What a task holds of a chunk of a strip.
+  GroupChunk(const SsdPlan<T>& plan, bool backward, Workspace& memory)
+      : row_size(round_up(plan.states, SsdPlan<T>::kBlockLanes) + SsdPlan<T>::kBlockLanes) {
+    for (T** rows : {&B, &C}) *rows = memory.take<T>(kQ * row_size);
+    for (T** columns : {&B_T, &C_T}) *columns = memory.take<T>(plan.state_rows * kQ);
+    CB = memory.take<T>(kQ * kQ);
+    for (T** rows : {&dB, &dC}) *rows = memory.take<T>(backward ? kQ * row_size : 0);
+    for (T** columns : {&dB_T, &dC_T}) *columns = memory.take<T>(backward ? plan.state_rows * kQ : 0);
+    dCB = memory.take<T>(backward ? kQ * kQ : 0);
+  }
+};
+
+/// What a strip works with in a chunk.
 template <typename T>
 struct StripChunk {
-  static constexpr std::int64_t kLanes = kBlockBytes / static_cast<std::int64_t>(sizeof(T));  // or fewer
-  static constexpr std::int64_t kSize = kSsdChunk * (3 + 4 * kWidth<T> + kLanes);
+  T *dt, *decay, *slope;  // [kQ]; slope of dt in what it was before bias, softplus and limits
+  T *until, *after;       // [kQ] products of the decays up to a token's own, and of those after it
+  T *x, *dtx, *scaled;    // [kQ, width]
+  T* sums;                // [kQ, width] over the states: of C h forwards, of g B backwards
+  T* W;                   // [kQ, kQ] for j <= i
+  T *dy, *dtx_T, *dy_T;   // backward: [kQ, width], [width, kQ] twice
+  T *decays, *dW;         // backward: [kQ, kQ] a[j+1] ... a[i], and the gradient of W, for j <= i
+  T *to_start, *to_end;   // backward: [kQ] what a token adds to the gradient of `until` and `after`, times them
+  T *within, *x_g_B;      // backward: [kQ, kBlockLanes] lanes of sums
 
-  T *dt, *decay, *slope;   // [kSsdChunk]; slope of dt in what it was before bias, softplus and limits
-  T *x, *dtx, *dy, *sums;  // [kSsdChunk, kWidth]; sums: over the states so far, of C h forwards and of g B backwards
-  T* change;               // [kSsdChunk, lanes] backwards: sum over the states of carry times h before the token
-
-  explicit StripChunk(T* memory) {
-    T** const scalars[] = {&dt, &decay, &slope};
-    for (T** array : scalars) *array = std::exchange(memory, memory + kSsdChunk);
-    T** const vectors[] = {&x, &dtx, &dy, &sums};
-    for (T** array : vectors) *array = std::exchange(memory, memory + kSsdChunk * kWidth<T>);
-    change = memory;
+  StripChunk(const SsdPlan<T>& plan, bool backward, Workspace& memory) {
+    for (T** scalars : {&dt, &decay, &slope, &until, &after}) *scalars = memory.take<T>(kQ);
+    for (T** rows : {&x, &dtx, &scaled, &sums}) *rows = memory.take<T>(kQ * plan.width);
+    W = memory.take<T>(kQ * kQ);
+    for (T** rows : {&dy, &dtx_T, &dy_T}) *rows = memory.take<T>(backward ? kQ * plan.width : 0);
+    for (T** squares : {&decays, &dW}) *squares = memory.take<T>(backward ? kQ * kQ : 0);
+    for (T** scalars : {&to_start, &to_end}) *scalars = memory.take<T>(backward ? kQ : 0);
+    for (T** lanes : {&within, &x_g_B}) *lanes = memory.take<T>(backward ? kQ * SsdPlan<T>::kBlockLanes : 0);
   }
 };
 
-/// Some states of some vectors of a strip over a chunk.
 template <typename T>
-struct Tile {
-  std::int64_t length;  // tokens
-  StripChunk<T> chunk;
-  const T* B_C;          // [length, 2, states] B, then C
-  std::int64_t channel;  // the first, of the strip's
-  T* h;                  // [states, kWidth] in and out
-};
-
-enum class Keep { kStates, kOutput, kHistory };  // states alone; sums of C h too; history too
-
-/// The recurrence. history: [length + 1, states, vectors, lanes] h before each token, and after the last.
-template <Keep kKeep, int kGroup, int kVectors, class D, typename T = hn::TFromD<D>>
-HWY_NOINLINE void advance(D d, const Tile<T>& tile, T* history) {
-  using V = hn::Vec<D>;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  const T* const all_dtx = tile.chunk.dtx + tile.channel;
-  T* const all_sums = tile.chunk.sums + tile.channel;
-  T* const states = tile.h + tile.channel;
-  V h[kGroup][kVectors];
-  for (int j = 0; j < kGroup; ++j) {
-    for (int v = 0; v < kVectors; ++v) h[j][v] = hn::Load(d, states + j * kWidth<T> + v * lanes);
-  }
-  for (std::int64_t i = 0; i < tile.length; ++i) {
-    const T* const B = tile.B_C + i * 2 * kGroup;
-    const T* const C = B + kGroup;
-    const V decay = hn::Set(d, tile.chunk.decay[i]);
-    V dtx[kVectors], sums[kVectors];
-    for (int v = 0; v < kVectors; ++v) {
-      dtx[v] = hn::Load(d, all_dtx + i * kWidth<T> + v * lanes);
-      if constexpr (kKeep == Keep::kOutput) sums[v] = hn::Load(d, all_sums + i * kWidth<T> + v * lanes);
-    }
-    HWY_UNROLL(8)
-    for (int j = 0; j < kGroup; ++j) {
-      const V B_j = hn::Set(d, B[j]);
-      const V C_j = hn::Set(d, C[j]);
-      HWY_UNROLL(2)
-      for (int v = 0; v < kVectors; ++v) {
-        if constexpr (kKeep == Keep::kHistory) {
-          hn::Store(h[j][v], d, history + ((i * kGroup + j) * kVectors + v) * lanes);
-        }
-        h[j][v] = hn::MulAdd(decay, h[j][v], hn::Mul(dtx[v], B_j));
-        if constexpr (kKeep == Keep::kOutput) sums[v] = hn::MulAdd(h[j][v], C_j, sums[v]);
-      }
-    }
-    if constexpr (kKeep == Keep::kOutput) {
-      for (int v = 0; v < kVectors; ++v) hn::Store(sums[v], d, all_sums + i * kWidth<T> + v * lanes);
-    }
-  }
-  for (int j = 0; j < kGroup; ++j) {
-    for (int v = 0; v < kVectors; ++v) {
-      hn::Store(h[j][v], d, states + j * kWidth<T> + v * lanes);
-      if constexpr (kKeep == Keep::kHistory) {
-        hn::Store(h[j][v], d, history + ((tile.length * kGroup + j) * kVectors + v) * lanes);
-      }
-    }
-  }
+std::int64_t task_size(const SsdPlan<T>& plan, bool backward) {
+  Workspace counted(nullptr);
+  GroupChunk<T>(plan, backward, counted);
+  StripChunk<T>(plan, backward, counted);
+  return counted.bytes() / static_cast<std::int64_t>(sizeof(T));
 }
 
-/// Calls body.operator()<number of vectors>(first channel) for two or one vectors that have channels, in order.
-template <class D, class Body>
-HWY_INLINE void for_each_pair(D d, std::int64_t count, Body&& body) {
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  for (std::int64_t channel = 0; channel < count; channel += 2 * lanes) {
-    if (channel + lanes < count) {
-      body.template operator()<2>(channel);
-    } else {
-      body.template operator()<1>(channel);
-    }
-  }
-}
-
-/// Parameters and memory of the strips that a task works on together.
+/// What a task has: parameters, and memory for a chunk.
 template <class D, typename T = hn::TFromD<D>>
-struct Slot {
+struct Task {
   D d;
   const SsdInputs<T>& in;
   const SsdPlan<T>& plan;
-  std::int64_t first = 0, strips = 0;
-  Buffer<T> h;             // [strips, N, kWidth]
-  Buffer<T> skip;          // [strips, kWidth] D
-  Buffer<T> chunk_memory;  // [strips, StripChunk::kSize]
-  Buffer<T> B_C;           // of a chunk, tile after tile as Tile has them
+  Buffer<T> memory;
+  Workspace pieces;
+  GroupChunk<T> group;
+  StripChunk<T> strip;
 
-  Slot(D tag, const SsdInputs<T>& inputs, const SsdPlan<T>& given_plan, std::int64_t most_strips)
+  Task(D tag, const SsdInputs<T>& inputs, const SsdPlan<T>& given_plan, bool backward)
       : d(tag),
         in(inputs),
         plan(given_plan),
-        h(make_buffer<T>(most_strips * plan.states * kWidth<T>)),
-        skip(make_buffer<T>(most_strips * kWidth<T>)),
-        chunk_memory(make_buffer<T>(most_strips * StripChunk<T>::kSize)),
-        B_C(make_buffer<T>(2 * plan.states * kTileStride)) {}
+        memory(make_buffer<T>(task_size(plan, backward))),
+        pieces(memory.get()),
+        group(plan, backward, pieces),
+        strip(plan, backward, pieces) {}
 
-  void enter(std::int64_t first_strip, std::int64_t last_strip) {
-    first = first_strip;
-    strips = last_strip - first_strip;
-    for (std::int64_t i = 0; in.D != nullptr && i < strips; ++i) {
-      const HeadStrip s = strip(i);
-      T* const to = skip.get() + i * kWidth<T>;
-      for (std::int64_t p = 0; p < kWidth<T>; ++p) {
-        to[p] = p >= s.count ? T{0} : in.D[in.D_per_channel ? s.head * in.head_dim + s.channel + p : s.head];
-      }
-    }
-  }
-  [[nodiscard]] HeadStrip strip(std::int64_t i) const { return plan.strip(first + i); }
-  [[nodiscard]] StripChunk<T> chunk(std::int64_t i) const {
-    return StripChunk<T>(chunk_memory.get() + i * StripChunk<T>::kSize);
-  }
-  [[nodiscard]] std::int64_t state_size() const { return plan.states * kWidth<T>; }
   /// The first value of a strip in a row of [T, H, P].
   [[nodiscard]] std::int64_t row_at(std::int64_t row, const HeadStrip& s) const {
     return (row * in.heads + s.head) * in.head_dim + s.channel;
   }
-  [[nodiscard]] Tile<T> tile(std::int64_t i, const ChunkRows& rows, std::int64_t n) const {
-    return {rows.length, chunk(i), B_C.get() + 2 * n * kTileStride, 0, h.get() + i * state_size() + n * kWidth<T>};
+  [[nodiscard]] std::int64_t group_at(std::int64_t row, std::int64_t g) const {
+    return (row * in.groups + g) * in.states;
   }
-  /// Of this slot's group of heads in a row of [T, G, N].
-  [[nodiscard]] std::int64_t group_at(std::int64_t row) const {
-    return (row * in.groups + plan.group_of(strip(0))) * in.states;
+  [[nodiscard]] SequenceRows rows_of(std::int64_t sequence) const {
+    return {in.ragged.offsets[sequence], in.ragged.offsets[sequence + 1], in.reverse, kQ};
   }
 };
 
-/// States [S, H, P, N] of the caller as [N, kWidth] of a strip, and back.
+/// States [S, H, P, N] of the caller as [state_rows, width] of a strip, and back.
 template <class D, typename T = hn::TFromD<D>>
-void load_states(const Slot<D>& slot, const T* states, std::int64_t sequence, T* to) {
-  std::fill_n(to, slot.strips * slot.state_size(), T{0});
-  const std::int64_t N = slot.in.states;
-  for (std::int64_t i = 0; states != nullptr && i < slot.strips; ++i) {
-    const HeadStrip s = slot.strip(i);
-    const T* const from = states + slot.row_at(sequence, s) * N;
-    for (std::int64_t p = 0; p < s.count; ++p) {
-      for (std::int64_t n = 0; n < N; ++n) to[i * slot.state_size() + n * kWidth<T> + p] = from[p * N + n];
-    }
+void load_states(const Task<D>& task, const T* states, std::int64_t sequence, const HeadStrip& s, T* to) {
+  std::fill_n(to, task.plan.state_size(), T{0});
+  if (states == nullptr) return;
+  const std::int64_t N = task.in.states;
+  const T* const from = states + task.row_at(sequence, s) * N;
+  for (std::int64_t p = 0; p < s.count; ++p) {
+    for (std::int64_t n = 0; n < N; ++n) to[n * task.plan.width + p] = from[p * N + n];
   }
 }
 template <class D, typename T = hn::TFromD<D>>
-void store_states(const Slot<D>& slot, const T* from, std::int64_t sequence, T* states) {
-  const std::int64_t N = slot.in.states;
-  for (std::int64_t i = 0; states != nullptr && i < slot.strips; ++i) {
-    const HeadStrip s = slot.strip(i);
-    T* const to = states + slot.row_at(sequence, s) * N;
-    for (std::int64_t p = 0; p < s.count; ++p) {
-      for (std::int64_t n = 0; n < N; ++n) to[p * N + n] = from[i * slot.state_size() + n * kWidth<T> + p];
-    }
+void store_states(const Task<D>& task, const T* from, std::int64_t sequence, const HeadStrip& s, T* states) {
+  if (states == nullptr) return;
+  const std::int64_t N = task.in.states;
+  T* const to = states + task.row_at(sequence, s) * N;
+  for (std::int64_t p = 0; p < s.count; ++p) {
+    for (std::int64_t n = 0; n < N; ++n) to[p * N + n] = from[n * task.plan.width + p];
   }
 }
 
@@ -209,63 +142,76 @@ void store_states(const Slot<D>& slot, const T* from, std::int64_t sequence, T* 
 template <typename T>
 HWY_INLINE void prefetch_next_chunk(const ChunkRows& rows, std::int64_t i, std::int64_t tokens, const T* matrix,
                                     std::int64_t row_length, std::int64_t at, std::int64_t count) {
-  const std::int64_t row = rows.row(i + kSsdChunk);
+  const std::int64_t row = rows.row(i + kQ);
   if (row < 0 || row >= tokens) return;
   const T* const from = matrix + row * row_length + at;
   for (std::int64_t k = 0; k < count; k += kBlockBytes / static_cast<std::int64_t>(sizeof(T))) hwy::Prefetch(from + k);
 }
 
-/// Calls body.operator()<states of a tile>(first state) for tiles of kAtOnce states, then of one.
-template <int kAtOnce, class Body>
-HWY_INLINE void for_each_tile(std::int64_t states, Body&& body) {
-  std::int64_t n = 0;
-  for (; n + kAtOnce <= states; n += kAtOnce) body.template operator()<kAtOnce>(n);
-  for (; n < states; ++n) body.template operator()<1>(n);
+/// Copies past the caches what is needed only after everything else has been through them. Whole vectors, aligned.
+template <class D, typename T = hn::TFromD<D>>
+HWY_NOINLINE void stream(D d, const T* from, std::int64_t count, T* to) {
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  for (std::int64_t i = 0; i < count; i += lanes) hn::Stream(hn::Load(d, from + i), d, to + i);
 }
 
-/// B and C of a chunk, so that a tile finds what it reads in one piece: rows of [T, G, N] are so far apart that they
-/// drive each other out of the innermost cache.
-template <int kAtOnce, class D, typename T = hn::TFromD<D>>
-HWY_NOINLINE void load_B_C(const Slot<D>& slot, const ChunkRows& rows) {
+/// The rows of B or C of a group, as GroupChunk has them.
+template <class D, typename T = hn::TFromD<D>>
+HWY_NOINLINE void load_group_rows(const Task<D>& task, const ChunkRows& rows, std::int64_t g, const T* matrix, T* to) {
+  const std::int64_t N = task.in.states, size = task.group.row_size;
   for (std::int64_t i = 0; i < rows.length; ++i) {
-    const T* const B = slot.in.B + slot.group_at(rows.row(i));
-    const T* const C = slot.in.C + slot.group_at(rows.row(i));
-    for (const T* matrix : {slot.in.B, slot.in.C}) {
-      prefetch_next_chunk(rows, i, slot.plan.tokens, matrix, slot.in.groups * slot.in.states, slot.group_at(0),
-                          slot.in.states);
-    }
-    for_each_tile<kAtOnce>(slot.in.states, [&]<int kGroup>(std::int64_t n) HWY_ATTR {
-      T* const to = slot.B_C.get() + 2 * (n * kTileStride + i * kGroup);
-      std::copy_n(B + n, kGroup, to);
-      std::copy_n(C + n, kGroup, to + kGroup);
-    });
+    std::copy_n(matrix + task.group_at(rows.row(i), g), N, to + i * size);
+    prefetch_next_chunk(rows, i, task.plan.tokens, matrix, task.in.groups * N, task.group_at(0, g), N);
+  }
+  std::fill(to + rows.length * size, to + round_up(rows.length, kRowBlock) * size, T{0});
+}
+
+/// out[i, j] = sum over k of a[i, k] b[k, j] for j <= i, and whatever for some other j.
+template <class D, typename T = hn::TFromD<D>>
+void multiply_lower(D d, const Product<T>& p, std::int64_t size, std::int64_t depth) {
+  const std::int64_t step = std::max<std::int64_t>(2 * static_cast<std::int64_t>(hn::Lanes(d)), kRowBlock);
+  for (std::int64_t j = 0; j < size; j += step) {
+    Product<T> block = p;
+    block.a += j * p.a_row;
+    block.b += j;
+    block.out += j * p.out_row + j;
+    multiply<Depth::kAll>(d, block, size - j, depth, std::min(step, size - j));
   }
 }
 
-/// Rows of a strip as [length, kWidth] with zeros behind the last channel.
+template <class D>
+void load_group(const Task<D>& task, const ChunkRows& rows, std::int64_t g) {
+  const auto& chunk = task.group;
+  load_group_rows(task, rows, g, task.in.B, chunk.B);
+  load_group_rows(task, rows, g, task.in.C, chunk.C);
+  transpose(chunk.B, chunk.row_size, rows.length, task.in.states, chunk.B_T, kQ);
+  multiply_lower(task.d, {chunk.C, chunk.row_size, 1, chunk.B_T, kQ, chunk.CB, kQ}, rows.length, task.in.states);
+}
+
+/// Rows of a strip as [length, width] with zeros behind the last channel.
 template <class D, typename T = hn::TFromD<D>>
-void load_rows(const Slot<D>& slot, const HeadStrip& s, const ChunkRows& rows, const T* matrix, T* to) {
+HWY_NOINLINE void load_rows(const Task<D>& task, const HeadStrip& s, const ChunkRows& rows, const T* matrix, T* to) {
   const D d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   for (std::int64_t i = 0; i < rows.length; ++i) {
-    const T* const from = matrix + slot.row_at(rows.row(i), s);
-    prefetch_next_chunk(rows, i, slot.plan.tokens, matrix, slot.in.heads * slot.in.head_dim, slot.row_at(0, s),
+    const T* const from = matrix + task.row_at(rows.row(i), s);
+    prefetch_next_chunk(rows, i, task.plan.tokens, matrix, task.in.heads * task.in.head_dim, task.row_at(0, s),
                         s.count);
-    for (std::int64_t p = 0; p < kWidth<T>; p += lanes) {
-      hn::Store(p < s.count ? load_part(d, from + p, s.count - p) : hn::Zero(d), d, to + i * kWidth<T> + p);
+    for (std::int64_t p = 0; p < task.plan.width; p += lanes) {
+      hn::Store(p < s.count ? load_part(d, from + p, s.count - p) : hn::Zero(d), d, to + i * task.plan.width + p);
     }
   }
 }
 
-/// dt, decay and slope of a chunk, one value a token.
+/// dt, slope and decay of a chunk, one value a token.
 template <class D, typename T = hn::TFromD<D>>
-HWY_NOINLINE void load_step_sizes(const Slot<D>& slot, const HeadStrip& s, const ChunkRows& rows,
-                                  const StripChunk<T>& to) {
+HWY_NOINLINE void load_step_sizes(const Task<D>& task, const HeadStrip& s, const ChunkRows& rows) {
   const D d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  const SsdInputs<T>& in = slot.in;
+  const SsdInputs<T>& in = task.in;
+  const StripChunk<T>& to = task.strip;
   for (std::int64_t i = 0; i < rows.length; ++i) to.dt[i] = in.dt[rows.row(i) * in.heads + s.head];
-  std::fill(to.dt + rows.length, to.dt + kSsdChunk, T{0});
+  std::fill(to.dt + rows.length, to.dt + kQ, T{0});
   const auto bias = hn::Set(d, in.dt_bias ? in.dt_bias[s.head] : T{0});
   const auto A2 = hn::Set(d, in.A[s.head] * T(1.4426950408889634074));  // A * log2(e)
   const auto least = hn::Set(d, static_cast<T>(in.dt_min)), most = hn::Set(d, static_cast<T>(in.dt_max));
@@ -281,75 +227,144 @@ HWY_NOINLINE void load_step_sizes(const Slot<D>& slot, const HeadStrip& s, const
   }
 }
 
-/// Everything of a chunk of strip i that the recurrence reads; zeros for the sums.
+/// to[i, p] = scale[i] from[i, p].
 template <class D, typename T = hn::TFromD<D>>
-HWY_NOINLINE void load_chunk(const Slot<D>& slot, std::int64_t i, const ChunkRows& rows) {
-  const D d;
-  const HeadStrip s = slot.strip(i);
-  const StripChunk<T> chunk = slot.chunk(i);
-  load_step_sizes(slot, s, rows, chunk);
-  load_rows(slot, s, rows, slot.in.x, chunk.x);
+HWY_NOINLINE void scale_rows(D d, const T* scale, const T* from, std::int64_t rows, std::int64_t width, T* to) {
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  for (std::int64_t t = 0; t < rows.length; ++t) {
-    const auto dt = hn::Set(d, chunk.dt[t]);
-    for (std::int64_t at = t * kWidth<T>; at < (t + 1) * kWidth<T>; at += lanes) {
-      hn::Store(hn::Mul(dt, hn::Load(d, chunk.x + at)), d, chunk.dtx + at);
+  for (std::int64_t i = 0; i < rows; ++i) {
+    const auto by = hn::Set(d, scale[i]);
+    for (std::int64_t at = i * width; at < (i + 1) * width; at += lanes) {
+      hn::Store(hn::Mul(by, hn::Load(d, from + at)), d, to + at);
     }
   }
-  std::fill_n(chunk.sums, rows.length * kWidth<T>, T{0});
 }
 
-/// All states of strip i over a chunk that is loaded.
-template <Keep kKeep, class D, typename T = hn::TFromD<D>>
-void advance_strip(const Slot<D>& slot, std::int64_t i, const ChunkRows& rows) {
-  constexpr T* kNone = nullptr;
-  for_each_tile<kStatesAtOnce>(slot.in.states, [&]<int kGroup>(std::int64_t n) HWY_ATTR {
-    Tile<T> tile = slot.tile(i, rows, n);
-    for_each_pair(slot.d, slot.strip(i).count, [&]<int kVectors>(std::int64_t channel) HWY_ATTR {
-      tile.channel = channel;
-      advance<kKeep, kGroup, kVectors>(slot.d, tile, kNone);
-    });
-  });
+/// Step sizes, and their decays multiplied up.
+template <class D, typename T = hn::TFromD<D>>
+void load_decays(const Task<D>& task, const HeadStrip& s, const ChunkRows& rows) {
+  load_step_sizes(task, s, rows);
+  const StripChunk<T>& chunk = task.strip;
+  double until = 1, after = 1;
+  for (std::int64_t i = 0; i < rows.length; ++i) {
+    const std::int64_t last = rows.length - 1 - i;
+    until *= double{chunk.decay[i]};
+    chunk.until[i] = static_cast<T>(until);
+    chunk.after[last] = static_cast<T>(after);
+    after *= double{chunk.decay[last]};
+  }
+}
+template <class D>
+void load_inputs(const Task<D>& task, const HeadStrip& s, const ChunkRows& rows) {
+  load_rows(task, s, rows, task.in.x, task.strip.x);
+  scale_rows(task.d, task.strip.dt, task.strip.x, rows.length, task.plan.width, task.strip.dtx);
+}
+
+/// W, and `decays` if asked for. In what is above the diagonal there may be anything.
+template <bool kKeepDecays, class D, typename T = hn::TFromD<D>>
+HWY_NOINLINE void load_weights(const Task<D>& task, std::int64_t length) {
+  const D d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const StripChunk<T>& chunk = task.strip;
+  for (std::int64_t j = 0; j < length; j += lanes) {
+    const auto column = hn::Iota(d, static_cast<T>(j));
+    auto decays = hn::Zero(d);
+    for (std::int64_t i = j; i < length; ++i) {
+      decays = hn::Mul(hn::Set(d, chunk.decay[i]), decays);
+      if (i < j + lanes)
+        decays = hn::IfThenElse(hn::Eq(column, hn::Set(d, static_cast<T>(i))), hn::Set(d, T{1}), decays);
+      if constexpr (kKeepDecays) hn::Store(decays, d, chunk.decays + i * kQ + j);
+      hn::Store(hn::Mul(decays, hn::Load(d, task.group.CB + i * kQ + j)), d, chunk.W + i * kQ + j);
+    }
+  }
+}
+
+/// state = decay of the chunk * state + sum over the tokens of matrix[i, n] scale[i] rows[i, p]: the states over a
+/// chunk with B, `after` and dtx, their gradient with C, `until` and dy.
+template <class D, typename T = hn::TFromD<D>>
+void advance(const Task<D>& task, const HeadStrip& s, std::int64_t length, const T* matrix, const T* scale,
+             const T* rows, T* state) {
+  const std::int64_t width = task.plan.width;
+  scale_rows(task.d, scale, rows, length, width, task.strip.scaled);
+  multiply<Depth::kAll>(
+      task.d,
+      {matrix, 1, task.group.row_size, task.strip.scaled, width, state, width, task.strip.until + length - 1, 0},
+      task.in.states, length, s.count);
 }
 
 /// Skip, then y to the caller.
 template <class D, typename T = hn::TFromD<D>>
-HWY_NOINLINE void store_outputs(const Slot<D>& slot, std::int64_t i, const ChunkRows& rows, T* y) {
+HWY_NOINLINE void store_outputs(const Task<D>& task, const HeadStrip& s, const ChunkRows& rows, const T* skip, T* y) {
   const D d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  const HeadStrip s = slot.strip(i);
-  const StripChunk<T> chunk = slot.chunk(i);
-  const T* const skip = slot.skip.get() + i * kWidth<T>;
-  for (std::int64_t t = 0; t < rows.length; ++t) {
-    T* const to = y + slot.row_at(rows.row(t), s);
-    prefetch_next_chunk<T>(rows, t, slot.plan.tokens, y, slot.in.heads * slot.in.head_dim, slot.row_at(0, s), s.count);
+  const StripChunk<T>& chunk = task.strip;
+  for (std::int64_t i = 0; i < rows.length; ++i) {
+    T* const to = y + task.row_at(rows.row(i), s);
+    prefetch_next_chunk<T>(rows, i, task.plan.tokens, y, task.in.heads * task.in.head_dim, task.row_at(0, s), s.count);
     for (std::int64_t p = 0; p < s.count; p += lanes) {
-      auto out = hn::Load(d, chunk.sums + t * kWidth<T> + p);
-      if (slot.in.D) out = hn::MulAdd(hn::Load(d, skip + p), hn::Load(d, chunk.x + t * kWidth<T> + p), out);
+      const std::int64_t at = i * task.plan.width + p;
+      auto out = hn::Load(d, chunk.sums + at);
+      if (task.in.D) out = hn::MulAdd(hn::Load(d, skip + p), hn::Load(d, chunk.x + at), out);
       store_part(d, out, to + p, s.count - p);
     }
   }
 }
 
+/// D of a strip's channels, zeros behind them and where there is none.
 template <typename T>
-SequenceRows rows_of(const SsdInputs<T>& in, std::int64_t sequence) {
-  return {in.ragged.offsets[sequence], in.ragged.offsets[sequence + 1], in.reverse, kSsdChunk};
+void load_skip(const SsdInputs<T>& in, const HeadStrip& s, T* skip) {
+  std::fill_n(skip, SsdPlan<T>::kStripChannels, T{0});
+  for (std::int64_t p = 0; in.D != nullptr && p < s.count; ++p) {
+    skip[p] = in.D[in.D_per_channel ? s.head * in.head_dim + s.channel + p : s.head];
+  }
 }
 
 template <class D, typename T = hn::TFromD<D>>
-void forward_of_sequence(Slot<D>& slot, const SsdOutputs<T>& out, std::int64_t sequence) {
-  load_states(slot, slot.in.initial_state, sequence, slot.h.get());
-  const SequenceRows sequence_rows = rows_of(slot.in, sequence);
+void forward_of_chunk(const Task<D>& task, const HeadStrip& s, const ChunkRows& rows, T* h, T* y) {
+  const StripChunk<T>& chunk = task.strip;
+  const GroupChunk<T>& group = task.group;
+  const std::int64_t width = task.plan.width, length = rows.length;
+  load_decays(task, s, rows);
+  load_inputs(task, s, rows);
+  load_weights<false>(task, length);
+  multiply<Depth::kAll>(task.d, {group.C, group.row_size, 1, h, width, chunk.sums, width}, length, task.in.states,
+                        s.count);
+  multiply<Depth::kUpToRow>(task.d, {chunk.W, kQ, 1, chunk.dtx, width, chunk.sums, width, chunk.until, 1}, length,
+                            length, s.count);
+  HWY_ALIGN T skip[SsdPlan<T>::kStripChannels];
+  load_skip(task.in, s, skip);
+  store_outputs(task, s, rows, skip, y);
+  advance(task, s, length, group.B, chunk.after, chunk.dtx, h);
+}
+
+/// A slot of strips; h: [strips, state_size].
+template <class D, typename T = hn::TFromD<D>>
+void forward_of_slot(const Task<D>& task, const SsdOutputs<T>& out, std::int64_t sequence, std::int64_t first,
+                     std::int64_t last, T* h) {
+  const std::int64_t size = task.plan.state_size(), g = task.plan.group_of(task.plan.strip(first));
+  for (std::int64_t i = first; i < last; ++i) {
+    load_states(task, task.in.initial_state, sequence, task.plan.strip(i), h + (i - first) * size);
+  }
+  const SequenceRows sequence_rows = task.rows_of(sequence);
   for (std::int64_t c = 0; c < sequence_rows.chunks(); ++c) {
     const ChunkRows rows = sequence_rows.chunk(c);
-    load_B_C<kStatesAtOnce>(slot, rows);
-    for (std::int64_t i = 0; i < slot.strips; ++i) {
-      load_chunk(slot, i, rows);
-      advance_strip<Keep::kOutput>(slot, i, rows);
-      store_outputs(slot, i, rows, out.y);
+    load_group(task, rows, g);
+    for (std::int64_t i = first; i < last; ++i) {
+      forward_of_chunk(task, task.plan.strip(i), rows, h + (i - first) * size, out.y);
     }
   }
-  store_states(slot, slot.h.get(), sequence, out.final_state);
+  for (std::int64_t i = first; i < last; ++i) {
+    store_states(task, h + (i - first) * size, sequence, task.plan.strip(i), out.final_state);
+  }
+}
+
+/// Calls body(sequence, first strip, last strip) for the slots of tasks [first, last), which are (sequence, strip).
+template <typename T, class Body>
+void for_each_slot(const SsdPlan<T>& plan, std::int64_t first, std::int64_t last, Body&& body) {
+  for (std::int64_t task = first; task < last;) {
+    const std::int64_t strip = task % plan.strips(), end = plan.end_of_slot(strip, strip + last - task);
+    body(task / plan.strips(), strip, end);
+    task += end - strip;
+  }
 }
 
 /// Tasks are (sequence, strip); those of one group of heads are worked on together.
@@ -358,228 +373,296 @@ void forward_tasks(const SsdInputs<T>& in, const SsdOutputs<T>& out, const SsdPl
                    std::int64_t last) {
   const FlushDenormals flush;
   const hn::ScalableTag<T> d;
-  Slot<decltype(d)> slot(d, in, plan, std::min(plan.largest_slot(), last - first));
-  for (std::int64_t task = first; task < last; task += slot.strips) {
-    const std::int64_t sequence = task / plan.strips(), strip = task % plan.strips();
-    slot.enter(strip, plan.end_of_slot(strip, strip + last - task));
-    forward_of_sequence(slot, out, sequence);
-  }
+  const Task<decltype(d)> task(d, in, plan, false);
+  const auto h = make_buffer<T>(std::min(plan.largest_slot(), last - first) * plan.state_size());
+  for_each_slot(plan, first, last, [&](std::int64_t sequence, std::int64_t begin, std::int64_t end) {
+    forward_of_slot(task, out, sequence, begin, end, h.get());
+  });
 }
 
-// ---- Backward. With g[t] the gradient of h[t] and `carry` = a[t+1] g[t+1], from the last token to the first:
-//   g = dy C + carry;  carry' = a g;  dB += g dt x;  dC += dy h[t];  change = sum over n and p of carry' h[t-1];
-//   dx = dt sum(g B) + D dy;  ddt = A change + sum over p of x sum(g B);  dA += dt change
+// ---- Backward. g is the gradient of h, `carry` what flows back into the state at the end of a chunk. Both they and
+// the states at the chunks' ends come from passes of their own, which keep them; then each chunk is by itself. With dW
+// the gradient of W:
+//   dW[i, j] = dy[i] . dt[j] x[j];  dCB = decays dW summed over the strips
+//   dC[i] = until[i] dy[i] h + sum over j of dCB[i, j] B[j]
+//   dB[j] = after[j] dt[j] x[j] carry + sum over i of dCB[i, j] C[i]
+//   sum of g B at j = after[j] B[j] carry + sum over i of W[i, j] dy[i];  dx = dt sum(g B) + D dy
+// The gradient of log a[t] (`change`) is the sum of all that flows through step t, from j < t or the state before the
+// chunk to i >= t or the state behind it. Nothing is subtracted that would leave rounding errors in place of small
+// numbers.
+//   ddt = A change + sum over p of x sum(g B);  dA += dt change
 
-/// What a task of the backward pass holds besides.
+/// Through step t within the chunk: the sum of W dW over i >= t > j, as kQ rows of lanes in `within`. Adds to dCB.
 template <class D, typename T = hn::TFromD<D>>
-struct BackwardSlot {
-  Slot<D> slot;
-  SsdGradients<T> out;
-  Buffer<T> carry;         // [strips, N, kWidth]
-  Buffer<T> history;       // of a tile
-  Buffer<T> dB, dC;        // [kSsdChunk, states of a tile, lanes] sums over the strips
-  double* sums = nullptr;  // [strips, SsdBackwardStore::kSums]
-  T *to_ddt = nullptr, *to_dB = nullptr, *to_dC = nullptr;
-
-  BackwardSlot(D d, const SsdInputs<T>& in, const SsdGradients<T>& gradients, const SsdPlan<T>& plan)
-      : slot(d, in, plan, plan.largest_slot()),
-        out(gradients),
-        carry(make_buffer<T>(plan.largest_slot() * plan.states * kWidth<T>)),
-        history(make_buffer<T>(kStatesAtOnceBackward * (kSsdChunk + 1) * kWidth<T>)),
-        dB(make_buffer<T>(kStatesAtOnceBackward * kSsdChunk * StripChunk<T>::kLanes)),
-        dC(make_buffer<T>(kStatesAtOnceBackward * kSsdChunk * StripChunk<T>::kLanes)) {}
-};
-
-/// The gradient recurrence of a tile over a chunk, from its last token to its first. `add` to dB and dC, or write them.
-template <int kGroup, int kVectors, class D, typename T = hn::TFromD<D>>
-HWY_NOINLINE void sweep_back(D d, const Tile<T>& tile, const T* history, T* carries, bool add, T* dB, T* dC) {
-  using V = hn::Vec<D>;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  const StripChunk<T> chunk = tile.chunk;
-  V carry[kGroup][kVectors];
-  for (int j = 0; j < kGroup; ++j) {
-    for (int v = 0; v < kVectors; ++v) carry[j][v] = hn::Load(d, carries + j * kWidth<T> + tile.channel + v * lanes);
-  }
-  for (std::int64_t i = tile.length - 1; i >= 0; --i) {
-    const std::int64_t at = i * kWidth<T> + tile.channel;
-    const T* const B = tile.B_C + i * 2 * kGroup;
-    const T* const C = B + kGroup;
-    const V decay = hn::Set(d, chunk.decay[i]);
-    V change = hn::Load(d, chunk.change + i * lanes);
-    V dy[kVectors], dtx[kVectors], sums[kVectors];
-    for (int v = 0; v < kVectors; ++v) {
-      dy[v] = hn::Load(d, chunk.dy + at + v * lanes);
-      dtx[v] = hn::Load(d, chunk.dtx + at + v * lanes);
-      sums[v] = hn::Load(d, chunk.sums + at + v * lanes);
-    }
-    HWY_UNROLL(4)
-    for (int j = 0; j < kGroup; ++j) {
-      const V B_j = hn::Set(d, B[j]);
-      const V C_j = hn::Set(d, C[j]);
-      const std::int64_t sum_at = (i * kGroup + j) * lanes;
-      V dB_j = add ? hn::Load(d, dB + sum_at) : hn::Zero(d);
-      V dC_j = add ? hn::Load(d, dC + sum_at) : hn::Zero(d);
-      HWY_UNROLL(2)
-      for (int v = 0; v < kVectors; ++v) {
-        const T* const h = history + (sum_at * kVectors + v * lanes);
-        const V g = hn::MulAdd(dy[v], C_j, carry[j][v]);
-        dC_j = hn::MulAdd(dy[v], hn::Load(d, h + kGroup * kVectors * lanes), dC_j);
-        dB_j = hn::MulAdd(g, dtx[v], dB_j);
-        sums[v] = hn::MulAdd(g, B_j, sums[v]);
-        carry[j][v] = hn::Mul(decay, g);
-        change = hn::MulAdd(carry[j][v], hn::Load(d, h), change);
-      }
-      hn::Store(dB_j, d, dB + sum_at);
-      hn::Store(dC_j, d, dC + sum_at);
-    }
-    hn::Store(change, d, chunk.change + i * lanes);
-    for (int v = 0; v < kVectors; ++v) hn::Store(sums[v], d, chunk.sums + at + v * lanes);
-  }
-  for (int j = 0; j < kGroup; ++j) {
-    for (int v = 0; v < kVectors; ++v) hn::Store(carry[j][v], d, carries + j * kWidth<T> + tile.channel + v * lanes);
-  }
-}
-
-/// kGroup states of all strips over a chunk that is loaded, and their dB and dC.
-template <int kGroup, class D, typename T = hn::TFromD<D>>
-void backward_of_states(BackwardSlot<D>& state, const ChunkRows& rows, std::int64_t n) {
-  const Slot<D>& slot = state.slot;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(slot.d));
-  bool add = false;
-  for (std::int64_t i = 0; i < slot.strips; ++i) {
-    Tile<T> tile = slot.tile(i, rows, n);
-    T* const carries = state.carry.get() + i * slot.state_size() + n * kWidth<T>;
-    for_each_pair(slot.d, slot.strip(i).count, [&]<int kVectors>(std::int64_t channel) HWY_ATTR {
-      tile.channel = channel;
-      advance<Keep::kHistory, kGroup, kVectors>(slot.d, tile, state.history.get());
-      sweep_back<kGroup, kVectors>(slot.d, tile, state.history.get(), carries, add, state.dB.get(), state.dC.get());
-      add = true;
-    });
-  }
-  for (std::int64_t t = 0; t < rows.length; ++t) {
-    const std::int64_t from = t * kGroup * lanes, to = slot.group_at(rows.row(t)) + n;
-    if (state.to_dB) sum_lanes(slot.d, state.dB.get() + from, lanes, kGroup, state.to_dB + to);
-    if (state.to_dC) sum_lanes(slot.d, state.dC.get() + from, lanes, kGroup, state.to_dC + to);
-  }
-}
-
-/// dx, dD, and over the lanes of `sums` x * sum(g B): [kSsdChunk, lanes].
-template <class D, typename T = hn::TFromD<D>>
-HWY_NOINLINE void store_channel_gradients(BackwardSlot<D>& state, std::int64_t i, const ChunkRows& rows) {
+HWY_NOINLINE void backward_of_weights(const Task<D>& task, std::int64_t length) {
   const D d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  const Slot<D>& slot = state.slot;
-  const HeadStrip s = slot.strip(i);
-  const StripChunk<T> chunk = slot.chunk(i);
-  const T* const skip = slot.skip.get() + i * kWidth<T>;
-  HWY_ALIGN T dD[kWidth<T>] = {};
+  const StripChunk<T>& chunk = task.strip;
+  std::fill_n(chunk.within, length * lanes, T{0});
+  for (std::int64_t j = 0; j < length; j += lanes) {
+    const auto column = hn::Iota(d, static_cast<T>(j));
+    auto below = hn::Zero(d);  // sum over the rows so far
+    for (std::int64_t i = length - 1; i >= j; --i) {
+      const std::int64_t at = i * kQ + j;
+      const auto dCB = hn::Mul(hn::Load(d, chunk.decays + at), hn::Load(d, chunk.dW + at));
+      hn::Store(hn::Add(hn::Load(d, task.group.dCB + at), dCB), d, task.group.dCB + at);
+      below = hn::MulAdd(dCB, hn::Load(d, task.group.CB + at), below);
+      auto through = below;
+      if (i < j + lanes) through = hn::IfThenElseZero(hn::Lt(column, hn::Set(d, static_cast<T>(i))), below);
+      hn::Store(hn::Add(hn::Load(d, chunk.within + i * lanes), through), d, chunk.within + i * lanes);
+    }
+  }
+}
+
+/// Sum of a[i] b[i].
+template <class D, typename T = hn::TFromD<D>>
+HWY_NOINLINE T dot(D d, const T* a, const T* b, std::int64_t count) {
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  constexpr int kSums = 4;
+  hn::Vec<D> sums[kSums];
+  for (auto& sum : sums) sum = hn::Zero(d);
+  for (std::int64_t i = 0; i < count; i += kSums * lanes) {
+    for (int k = 0; k < kSums; ++k) {
+      const std::int64_t at = i + k * lanes;
+      sums[k] = hn::MulAdd(hn::Load(d, a + at), hn::Load(d, b + at), sums[k]);
+    }
+  }
+  return hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3]))));
+}
+
+/// Gradients of a task's chunk: where they go.
+template <typename T>
+struct BackwardTo {
+  const SsdGradients<T>& out;
+  T* ddt;        // of the strip's place in a head
+  double* sums;  // [SsdBackwardStore::kSums] of the strip
+};
+
+/// dx, dD, and over the lanes x * sum(g B).
+template <class D, typename T = hn::TFromD<D>>
+HWY_NOINLINE void store_channel_gradients(const Task<D>& task, const HeadStrip& s, const ChunkRows& rows,
+                                          const BackwardTo<T>& to) {
+  const D d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const StripChunk<T>& chunk = task.strip;
+  HWY_ALIGN T dD[SsdPlan<T>::kStripChannels] = {};
+  HWY_ALIGN T skip[SsdPlan<T>::kStripChannels];
+  load_skip(task.in, s, skip);
   for (std::int64_t t = 0; t < rows.length; ++t) {
-    const std::int64_t to = slot.row_at(rows.row(t), s);
+    const std::int64_t row = task.row_at(rows.row(t), s);
     const auto dt = hn::Set(d, chunk.dt[t]);
     auto x_g_B = hn::Zero(d);
     for (std::int64_t p = 0; p < s.count; p += lanes) {
-      const std::int64_t at = t * kWidth<T> + p;
+      const std::int64_t at = t * task.plan.width + p;
       const auto x = hn::Load(d, chunk.x + at), dy = hn::Load(d, chunk.dy + at), g_B = hn::Load(d, chunk.sums + at);
       x_g_B = hn::MulAdd(x, g_B, x_g_B);
       hn::Store(hn::MulAdd(dy, x, hn::Load(d, dD + p)), d, dD + p);
-      if (state.out.dx == nullptr) continue;
-      store_part(d, hn::MulAdd(dt, g_B, hn::Mul(hn::Load(d, skip + p), dy)), state.out.dx + to + p, s.count - p);
+      if (to.out.dx == nullptr) continue;
+      store_part(d, hn::MulAdd(dt, g_B, hn::Mul(hn::Load(d, skip + p), dy)), to.out.dx + row + p, s.count - p);
     }
-    hn::Store(x_g_B, d, chunk.dtx + t * lanes);  // dtx is no longer needed, and its rows are no narrower
+    hn::Store(x_g_B, d, chunk.x_g_B + t * lanes);
   }
-  double* const sums = state.sums + i * SsdBackwardStore<T>::kSums + 2;
-  for (std::int64_t p = 0; p < kWidth<T>; ++p) sums[p] += double{dD[p]};
+  for (std::int64_t p = 0; p < s.count; ++p) to.sums[2 + p] += double{dD[p]};
 }
 
-/// ddt, dA and ddt_bias of strip i, after store_channel_gradients.
+/// ddt, dA and ddt_bias. `through`: what flows through the whole chunk.
 template <class D, typename T = hn::TFromD<D>>
-HWY_NOINLINE void store_step_gradients(BackwardSlot<D>& state, std::int64_t i, const ChunkRows& rows) {
-  const Slot<D>& slot = state.slot;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(slot.d));
-  const HeadStrip s = slot.strip(i);
-  const StripChunk<T> chunk = slot.chunk(i);
-  HWY_ALIGN T change[kSsdChunk], x_g_B[kSsdChunk];
-  sum_lanes(slot.d, chunk.change, lanes, rows.length, change);
-  sum_lanes(slot.d, chunk.dtx, lanes, rows.length, x_g_B);
-  double* const sums = state.sums + i * SsdBackwardStore<T>::kSums;
-  T* const to = state.to_ddt == nullptr || slot.plan.strips_per_head == 1
-                    ? state.to_ddt
-                    : state.to_ddt + s.channel / kWidth<T> * slot.plan.tokens * slot.in.heads;
+HWY_NOINLINE void store_step_gradients(const Task<D>& task, const HeadStrip& s, const ChunkRows& rows, T through,
+                                       const BackwardTo<T>& to) {
+  const D d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const StripChunk<T>& chunk = task.strip;
+  HWY_ALIGN T change[kQ], x_g_B[kQ];
+  sum_lanes(d, chunk.within, lanes, rows.length, change);
+  sum_lanes(d, chunk.x_g_B, lanes, rows.length, x_g_B);
+  T from_start = through, to_end = 0;
   for (std::int64_t t = 0; t < rows.length; ++t) {
-    const T ddt = (slot.in.A[s.head] * change[t] + x_g_B[t]) * chunk.slope[t];
-    sums[0] += double{chunk.dt[t]} * double{change[t]};
-    sums[1] += double{ddt};
-    if (to) to[rows.row(t) * slot.in.heads + s.head] = ddt;
+    const std::int64_t last = rows.length - 1 - t;
+    change[last] += from_start += chunk.to_start[last];
+    change[t] += to_end;
+    to_end += chunk.to_end[t];
+  }
+  for (std::int64_t t = 0; t < rows.length; ++t) {
+    const T ddt = (task.in.A[s.head] * change[t] + x_g_B[t]) * chunk.slope[t];
+    to.sums[0] += double{chunk.dt[t]} * double{change[t]};
+    to.sums[1] += double{ddt};
+    if (to.ddt) to.ddt[rows.row(t) * task.in.heads + s.head] = ddt;
   }
 }
 
+/// Columns of [width, kQ], times a number a column.
 template <class D, typename T = hn::TFromD<D>>
-void backward_of_chunk(BackwardSlot<D>& state, const ChunkRows& rows) {
-  const Slot<D>& slot = state.slot;
-  for (std::int64_t i = 0; i < slot.strips; ++i) {
-    load_chunk(slot, i, rows);
-    load_rows(slot, slot.strip(i), rows, state.out.dy, slot.chunk(i).dy);
-    std::fill_n(slot.chunk(i).change, kSsdChunk * StripChunk<T>::kLanes, T{0});
-  }
-  load_B_C<kStatesAtOnceBackward>(slot, rows);
-  for_each_tile<kStatesAtOnceBackward>(
-      slot.in.states, [&]<int kGroup>(std::int64_t n) HWY_ATTR { backward_of_states<kGroup>(state, rows, n); });
-  for (std::int64_t i = 0; i < slot.strips; ++i) {
-    store_channel_gradients(state, i, rows);
-    store_step_gradients(state, i, rows);
+HWY_NOINLINE void scale_columns(D d, const T* scale, std::int64_t rows, std::int64_t columns, T* matrix) {
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  for (std::int64_t c = 0; c < columns; c += lanes) {
+    const auto by = hn::Load(d, scale + c);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      hn::Store(hn::Mul(by, hn::Load(d, matrix + r * kQ + c)), d, matrix + r * kQ + c);
+    }
   }
 }
 
-/// `starts`: of this slot, the states at the start of every chunk but the first, `stride` from chunk to chunk.
+/// A strip of a chunk, with the states before it and the gradient that comes in behind it.
 template <class D, typename T = hn::TFromD<D>>
-void backward_of_sequence(BackwardSlot<D>& state, std::int64_t sequence, T* starts, std::int64_t stride) {
-  const Slot<D>& slot = state.slot;
-  const SequenceRows sequence_rows = rows_of(slot.in, sequence);
-  load_states(slot, slot.in.initial_state, sequence, slot.h.get());
+void backward_of_strip(const Task<D>& task, const HeadStrip& s, const ChunkRows& rows, const T* h, const T* carry,
+                       const BackwardTo<T>& to) {
+  const D d = task.d;
+  const StripChunk<T>& chunk = task.strip;
+  const GroupChunk<T>& group = task.group;
+  const std::int64_t width = task.plan.width, length = rows.length, N = task.in.states;
+  load_decays(task, s, rows);
+  load_inputs(task, s, rows);
+  load_rows(task, s, rows, to.out.dy, chunk.dy);
+  load_weights<true>(task, length);
+  transpose(chunk.dtx, width, length, s.count, chunk.dtx_T, kQ);
+  transpose(chunk.dy, width, length, s.count, chunk.dy_T, kQ);
+
+  multiply_lower(d, {chunk.dy, width, 1, chunk.dtx_T, kQ, chunk.dW, kQ}, length, s.count);
+  backward_of_weights(task, length);
+  scale_columns(d, chunk.until, s.count, length, chunk.dy_T);
+  scale_columns(d, chunk.after, s.count, length, chunk.dtx_T);
+  add_and_dot(d, {h, width, 1, chunk.dy_T, kQ, group.dC_T, kQ}, N, s.count, length, group.C_T, chunk.to_start);
+  add_and_dot(d, {carry, width, 1, chunk.dtx_T, kQ, group.dB_T, kQ}, N, s.count, length, group.B_T, chunk.to_end);
+  multiply<Depth::kAll>(d, {group.B, group.row_size, 1, carry, width, chunk.sums, width}, length, N, s.count);
+  multiply<Depth::kFromRow>(d, {chunk.W, 1, kQ, chunk.dy, width, chunk.sums, width, chunk.after, 1}, length, length,
+                            s.count);
+  store_channel_gradients(task, s, rows, to);
+  const T through = chunk.until[length - 1] * dot(d, h, carry, task.plan.state_size());
+  store_step_gradients(task, s, rows, through, to);
+}
+
+/// dB and dC of a chunk, once all strips have added to them.
+template <class D, typename T = hn::TFromD<D>>
+void store_group_gradients(const Task<D>& task, const ChunkRows& rows, std::int64_t g, const SsdGradients<T>& out) {
+  const GroupChunk<T>& group = task.group;
+  const std::int64_t N = task.in.states, size = group.row_size, length = rows.length;
+  const T one = 1;
+  transpose(group.dC_T, kQ, N, length, group.dC, size);
+  transpose(group.dB_T, kQ, N, length, group.dB, size);
+  multiply<Depth::kUpToRow>(task.d, {group.dCB, kQ, 1, group.B, size, group.dC, size, &one, 0}, length, length, N);
+  multiply<Depth::kFromRow>(task.d, {group.dCB, 1, kQ, group.C, size, group.dB, size, &one, 0}, length, length, N);
+  for (std::int64_t i = 0; i < length; ++i) {
+    const std::int64_t to = task.group_at(rows.row(i), g);
+    if (out.dB) std::copy_n(group.dB + i * size, N, out.dB + to);
+    if (out.dC) std::copy_n(group.dC + i * size, N, out.dC + to);
+  }
+}
+
+/// The states before every chunk but the first, kept at `starts`, of a slot of strips.
+template <class D, typename T = hn::TFromD<D>>
+void keep_starts(const Task<D>& task, std::int64_t sequence, std::int64_t first, std::int64_t last, T* h, T* starts) {
+  const std::int64_t size = task.plan.state_size(), g = task.plan.group_of(task.plan.strip(first));
+  const SequenceRows sequence_rows = task.rows_of(sequence);
+  if (sequence_rows.chunks() < 2) return;
+  for (std::int64_t i = first; i < last; ++i) {
+    load_states(task, task.in.initial_state, sequence, task.plan.strip(i), h + (i - first) * size);
+  }
   for (std::int64_t c = 0; c + 1 < sequence_rows.chunks(); ++c) {
     const ChunkRows rows = sequence_rows.chunk(c);
-    load_B_C<kStatesAtOnce>(slot, rows);
-    for (std::int64_t i = 0; i < slot.strips; ++i) {
-      load_chunk(slot, i, rows);
-      advance_strip<Keep::kStates>(slot, i, rows);
+    load_group_rows(task, rows, g, task.in.B, task.group.B);
+    for (std::int64_t i = first; i < last; ++i) {
+      const HeadStrip s = task.plan.strip(i);
+      load_decays(task, s, rows);
+      load_inputs(task, s, rows);
+      advance(task, s, rows.length, task.group.B, task.strip.after, task.strip.dtx, h + (i - first) * size);
     }
-    std::copy_n(slot.h.get(), slot.strips * slot.state_size(), starts + c * stride);
+    stream(task.d, h, (last - first) * size, starts + (c * task.plan.strips() + first) * size);
   }
-  load_states(slot, state.out.dfinal_state, sequence, state.carry.get());
-  for (std::int64_t c = sequence_rows.chunks() - 1; c >= 0; --c) {
-    if (c == 0) {
-      load_states(slot, slot.in.initial_state, sequence, slot.h.get());
-    } else {
-      std::copy_n(starts + (c - 1) * stride, slot.strips * slot.state_size(), slot.h.get());
-    }
-    backward_of_chunk(state, sequence_rows.chunk(c));
-  }
-  store_states(slot, state.carry.get(), sequence, state.out.dinitial_state);
 }
 
-/// Tasks are (group of sequences, group of heads, slot).
+/// What flows back into the states behind every chunk but the last, kept at `ends`, and into the initial ones.
+template <class D, typename T = hn::TFromD<D>>
+void keep_ends(const Task<D>& task, const SsdGradients<T>& out, std::int64_t sequence, std::int64_t first,
+               std::int64_t last, T* carry, T* ends) {
+  const std::int64_t size = task.plan.state_size(), g = task.plan.group_of(task.plan.strip(first));
+  const SequenceRows sequence_rows = task.rows_of(sequence);
+  for (std::int64_t i = first; i < last; ++i) {
+    load_states(task, out.dfinal_state, sequence, task.plan.strip(i), carry + (i - first) * size);
+  }
+  for (std::int64_t c = sequence_rows.chunks() - 1; c >= (out.dinitial_state ? 0 : 1); --c) {
+    const ChunkRows rows = sequence_rows.chunk(c);
+    load_group_rows(task, rows, g, task.in.C, task.group.C);
+    for (std::int64_t i = first; i < last; ++i) {
+      const HeadStrip s = task.plan.strip(i);
+      load_decays(task, s, rows);
+      load_rows(task, s, rows, out.dy, task.strip.dy);
+      advance(task, s, rows.length, task.group.C, task.strip.until, task.strip.dy, carry + (i - first) * size);
+    }
+    if (c > 0) stream(task.d, carry, (last - first) * size, ends + ((c - 1) * task.plan.strips() + first) * size);
+  }
+  for (std::int64_t i = first; i < last; ++i) {
+    store_states(task, carry + (i - first) * size, sequence, task.plan.strip(i), out.dinitial_state);
+  }
+}
+
+/// Tasks are (sequence, strip) for the states, then again for their gradients.
+template <typename T>
+void boundary_tasks(const SsdInputs<T>& in, const SsdGradients<T>& out, const SsdPlan<T>& plan,
+                    const SsdBackwardStore<T>& store, std::int64_t first, std::int64_t last) {
+  const FlushDenormals flush;
+  const hn::ScalableTag<T> d;
+  const Task<decltype(d)> task(d, in, plan, true);
+  const auto state = make_buffer<T>(std::min(plan.largest_slot(), last - first) * plan.state_size());
+  const std::int64_t of_states = in.ragged.sequences * plan.strips(), stride = plan.strips() * plan.state_size();
+  const auto at = [&](std::int64_t s) { return first_chunk_start(in.ragged.offsets[s], kQ) * stride; };
+  for_each_slot(plan, first, std::min(last, of_states), [&](std::int64_t s, std::int64_t begin, std::int64_t end) {
+    keep_starts(task, s, begin, end, state.get(), store.starts + at(s));
+  });
+  for_each_slot(plan, std::max(first, of_states) - of_states, last - of_states,
+                [&](std::int64_t s, std::int64_t begin, std::int64_t end) {
+                  keep_ends(task, out, s, begin, end, state.get(), store.ends + at(s));
+                });
+}
+
+/// Chunk c of a sequence: all strips of a group. states: room for two states.
+template <class D, typename T = hn::TFromD<D>>
+void backward_of_chunk(const Task<D>& task, const SsdGradients<T>& out, const SsdBackwardStore<T>& store,
+                       std::int64_t sequence, std::int64_t c, std::int64_t g, double* sums, T* states) {
+  const SsdPlan<T>& plan = task.plan;
+  const GroupChunk<T>& group = task.group;
+  const SequenceRows sequence_rows = task.rows_of(sequence);
+  const ChunkRows rows = sequence_rows.chunk(c);
+  const std::int64_t size = plan.state_size(), place = first_chunk_start(task.in.ragged.offsets[sequence], kQ) + c;
+  load_group(task, rows, g);
+  transpose(group.C, group.row_size, rows.length, plan.states, group.C_T, kQ);
+  for (T* sum : {group.dB_T, group.dC_T}) std::fill_n(sum, plan.state_rows * kQ, T{0});
+  std::fill_n(group.dCB, kQ * kQ, T{0});
+  for (std::int64_t i = g * plan.strips_per_group; i < (g + 1) * plan.strips_per_group; ++i) {
+    const HeadStrip s = plan.strip(i);
+    const T* h = store.starts + ((place - 1) * plan.strips() + i) * size;
+    const T* carry = store.ends + (place * plan.strips() + i) * size;
+    if (c == 0) load_states(task, task.in.initial_state, sequence, s, states), h = states;
+    if (c + 1 == sequence_rows.chunks()) {
+      load_states(task, out.dfinal_state, sequence, s, states + size), carry = states + size;
+    }
+    T* ddt = out.ddt;
+    if (ddt != nullptr && store.ddt != nullptr) ddt = store.ddt + i % plan.strips_per_head * plan.tokens * plan.heads;
+    backward_of_strip(task, s, rows, h, carry, {out, ddt, sums + i * store.kSums});
+  }
+  store_group_gradients(task, rows, g, out);
+}
+
+/// Tasks are (range of tokens, group of heads).
 template <typename T>
 void backward_tasks(const SsdInputs<T>& in, const SsdGradients<T>& out, const SsdPlan<T>& plan,
                     const SsdBackwardStore<T>& store, std::int64_t first, std::int64_t last) {
   const FlushDenormals flush;
   const hn::ScalableTag<T> d;
-  BackwardSlot<decltype(d)> state(d, in, out, plan);
-  const std::int64_t of_slot = plan.tokens * plan.groups * plan.states;
-  for (std::int64_t task = first; task < last; ++task) {
-    const std::int64_t slot = task % plan.slots.parts, group = task / plan.slots.parts % plan.groups;
-    const std::int64_t sequences = task / plan.slots.parts / plan.groups;
-    state.slot.enter(plan.first_strip(group, slot), plan.first_strip(group, slot + 1));
-    state.sums = store.sums + (sequences * plan.strips() + state.slot.first) * store.kSums;
-    std::fill_n(state.sums, state.slot.strips * store.kSums, 0.0);
-    state.to_ddt = store.ddt != nullptr && out.ddt != nullptr ? store.ddt : out.ddt;
-    state.to_dB = store.dB != nullptr && out.dB != nullptr ? store.dB + slot * of_slot : out.dB;
-    state.to_dC = store.dC != nullptr && out.dC != nullptr ? store.dC + slot * of_slot : out.dC;
-    const std::int64_t stride = plan.strips() * state.slot.state_size();
-    for (std::int64_t s = plan.sequence_groups.first(in.ragged, sequences);
-         s < plan.sequence_groups.first(in.ragged, sequences + 1); ++s) {
-      T* const starts = store.chunk_starts + first_chunk_start(in.ragged.offsets[s], kSsdChunk) * stride +
-                        state.slot.first * state.slot.state_size();
-      backward_of_sequence(state, s, starts, stride);
+  const Task<decltype(d)> task(d, in, plan, true);
+  const auto states = make_buffer<T>(2 * plan.state_size());
+  const std::int64_t* const offsets = in.ragged.offsets;
+  for (std::int64_t i = first; i < last; ++i) {
+    const std::int64_t range = i / plan.groups, g = i % plan.groups;
+    double* const sums = store.sums + range * plan.strips() * store.kSums;
+    std::fill_n(sums + g * plan.strips_per_group * store.kSums, plan.strips_per_group * store.kSums, 0.0);
+    const std::int64_t begin = plan.ranges.begin(range), end = plan.ranges.begin(range + 1);
+    std::int64_t s = std::upper_bound(offsets, offsets + in.ragged.sequences, begin) - offsets - 1;
+    for (; s < in.ragged.sequences && offsets[s] < end; ++s) {
+      const std::int64_t chunks = task.rows_of(s).chunks();
+      for (std::int64_t c = ceil_div(std::max(begin - offsets[s], std::int64_t{0}), kQ);
+           c < chunks && offsets[s] + c * kQ < end; ++c) {
+        backward_of_chunk(task, out, store, s, c, g, sums, states.get());
+      }
     }
   }
 }
@@ -591,6 +674,14 @@ void forward_float(const SsdInputs<float>& in, const SsdOutputs<float>& out, con
 void forward_double(const SsdInputs<double>& in, const SsdOutputs<double>& out, const SsdPlan<double>& plan,
                     std::int64_t first, std::int64_t last) {
   forward_tasks(in, out, plan, first, last);
+}
+void boundaries_float(const SsdInputs<float>& in, const SsdGradients<float>& out, const SsdPlan<float>& plan,
+                      const SsdBackwardStore<float>& store, std::int64_t first, std::int64_t last) {
+  boundary_tasks(in, out, plan, store, first, last);
+}
+void boundaries_double(const SsdInputs<double>& in, const SsdGradients<double>& out, const SsdPlan<double>& plan,
+                       const SsdBackwardStore<double>& store, std::int64_t first, std::int64_t last) {
+  boundary_tasks(in, out, plan, store, first, last);
 }
 void backward_float(const SsdInputs<float>& in, const SsdGradients<float>& out, const SsdPlan<float>& plan,
                     const SsdBackwardStore<float>& store, std::int64_t first, std::int64_t last) {
@@ -610,16 +701,17 @@ namespace dnamamba::kernels::cpu {
 namespace {
 
 DNAMAMBA_DISPATCH(forward);
+DNAMAMBA_DISPATCH(boundaries);
 DNAMAMBA_DISPATCH(backward);
 
-/// dA, ddt_bias and dD of a head, summed over the groups of sequences and the strips in order.
+/// dA, ddt_bias and dD of a head, summed over the ranges of tokens and the strips in order.
 template <typename T>
 void sum_head(const SsdPlan<T>& plan, const SsdBackwardStore<T>& store, std::int64_t head, const SsdInputs<T>& in,
               const SsdGradients<T>& out) {
   const auto total = [&](std::int64_t strip, std::int64_t i) {
     double sum = 0;
-    for (std::int64_t group = 0; group < plan.sequence_groups.count; ++group) {
-      sum += store.sums[((group * plan.heads + head) * plan.strips_per_head + strip) * store.kSums + i];
+    for (std::int64_t range = 0; range < plan.ranges.parts; ++range) {
+      sum += store.sums[((range * plan.heads + head) * plan.strips_per_head + strip) * store.kSums + i];
     }
     return sum;
   };
@@ -666,12 +758,12 @@ void ssd_backward(const SsdInputs<T>& in, const SsdGradients<T>& gradients, void
   const SsdPlan<T> plan(in);
   Workspace memory(workspace);
   const SsdBackwardStore<T> store(plan, memory);
+  const auto run_boundaries = boundaries_for(T{});
   const auto run = backward_for(T{});
-  parallel(plan.sequence_groups.count * plan.groups * plan.slots.parts,
+  parallel(2 * in.ragged.sequences * plan.strips(),
+           [&](std::int64_t first, std::int64_t last) { run_boundaries(in, gradients, plan, store, first, last); });
+  parallel(plan.ranges.parts * plan.groups,
            [&](std::int64_t first, std::int64_t last) { run(in, gradients, plan, store, first, last); });
-  const std::int64_t per_token = plan.groups * plan.states;
-  if (store.dB) sum_parts<T>(store.dB, plan.slots.parts, plan.tokens * per_token, gradients.dB, parallel);
-  if (store.dC) sum_parts<T>(store.dC, plan.slots.parts, plan.tokens * per_token, gradients.dC, parallel);
   if (store.ddt) sum_parts<T>(store.ddt, plan.strips_per_head, plan.tokens * plan.heads, gradients.ddt, parallel);
   parallel(plan.heads, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t head = first; head < last; ++head) sum_head(plan, store, head, in, gradients);
