@@ -10,11 +10,42 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace dnamamba::kernels::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
+
+/// What the code after a product will read or write, asked for while the product is computed: so many lines at once
+/// would keep a processor waiting. Far rows are what no processor foresees.
+class Ahead {
+ public:
+  /// Rows of `bytes` bytes, `step` bytes apart. Dropped when there is too much already.
+  void add(const void* from, std::int64_t step, std::int64_t rows, std::int64_t bytes) {
+    if (count_ < kMost) blocks_[count_++] = {static_cast<const char*>(from), step, rows, bytes};
+  }
+  void clear() { count_ = 0; }
+  /// The next few rows.
+  void some() {
+    for (int i = 0; i < kRowsAtOnce && count_ > 0; ++i) {
+      Block& block = blocks_[count_ - 1];
+      for (std::int64_t at = 0; at < block.bytes; at += 64) __builtin_prefetch(block.from + at, 0, 2);
+      block.from += block.step;
+      if (--block.rows <= 0) --count_;
+    }
+  }
+
+ private:
+  struct Block {
+    const char* from;
+    std::int64_t step, rows, bytes;
+  };
+  static constexpr int kMost = 12;
+  static constexpr int kRowsAtOnce = 6;
+  Block blocks_[kMost];
+  int count_ = 0;
+};
 
 /// Operands of out[r, c] = scale[r] out[r, c] + sum over k of a[r, k] b[k, c]. Rows of b and out are aligned and go on
 /// to a whole number of vectors; a and out have rows up to a multiple of kRowBlock, whatever is in them. No lane and no
@@ -29,6 +60,7 @@ struct Product {
   std::int64_t out_row;
   const T* scale = nullptr;  // null: 0, and out is not read
   std::int64_t scale_row = 0;
+  T* copy = nullptr;  // if not null, out goes there too, past the caches; lies like out
 };
 
 /// Rows come in blocks of these many or fewer.
@@ -80,21 +112,20 @@ HWY_INLINE void add_triangle(D d, const Product<T>& p, const T* a, const T* b, s
   }
 }
 
-/// kRows rows from `row` on of kVectors vectors from `column` on.
+/// a b of kRows rows from `row` on and kVectors vectors from `column` on.
 template <Depth kDepth, int kRows, int kVectors, class D, typename T = hn::TFromD<D>>
 HWY_INLINE TileSums<kRows, kVectors, D> tile_of(D d, const Product<T>& p, std::int64_t row, std::int64_t depth,
                                                 std::int64_t column) {
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   TileSums<kRows, kVectors, D> sums;
-  const T* out = p.out + row * p.out_row + column;
   HWY_UNROLL(8)
   for (int r = 0; r < kRows; ++r) {
     HWY_UNROLL(4)
-    for (int v = 0; v < kVectors; ++v) sums.at[r][v] = hn::Zero(d);
-    if (p.scale == nullptr) continue;
-    const hn::Vec<D> scale = hn::Set(d, p.scale[(row + r) * p.scale_row]);
-    HWY_UNROLL(4)
-    for (int v = 0; v < kVectors; ++v) sums.at[r][v] = hn::Mul(scale, hn::Load(d, out + r * p.out_row + v * lanes));
+    for (int v = 0; v < kVectors; ++v) {
+      sums.at[r][v] = hn::Zero(d);
+      // It is read once the sums are there.
+      if (p.scale != nullptr) hwy::Prefetch(p.out + (row + r) * p.out_row + column + v * lanes);
+    }
   }
   const std::int64_t a_row = p.a_row, a_depth = p.a_depth, b_row = p.b_row;
   const std::int64_t first = kDepth == Depth::kFromRow ? row + kRows : 0;
@@ -126,39 +157,56 @@ template <int kVectors>
 constexpr int kTileRows = std::min<int>(kRowBlock, kSumVectors / kVectors);
 
 template <Depth kDepth, int kVectors, class D, typename T = hn::TFromD<D>>
-HWY_NOINLINE void multiply_columns(D d, const Product<T>& p, std::int64_t rows, std::int64_t depth,
-                                   std::int64_t column) {
+HWY_NOINLINE void multiply_columns(D d, const Product<T>& p, std::int64_t rows, std::int64_t depth, std::int64_t column,
+                                   Ahead& ahead) {
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   constexpr int kRows = kTileRows<kVectors>;
   for (std::int64_t row = 0; row < rows; row += kRows) {
+    ahead.some();
     const TileSums<kRows, kVectors, D> sums = tile_of<kDepth, kRows, kVectors>(d, p, row, depth, column);
-    T* const out = p.out + row * p.out_row + column;
+    const std::int64_t at = row * p.out_row + column;
     HWY_UNROLL(8)
     for (int r = 0; r < kRows; ++r) {
+      const hn::Vec<D> scale = hn::Set(d, p.scale == nullptr ? T{0} : p.scale[(row + r) * p.scale_row]);
       HWY_UNROLL(4)
-      for (int v = 0; v < kVectors; ++v) hn::Store(sums.at[r][v], d, out + r * p.out_row + v * lanes);
+      for (int v = 0; v < kVectors; ++v) {
+        T* const out = p.out + at + r * p.out_row + v * lanes;
+        hn::Vec<D> sum = sums.at[r][v];
+        if (p.scale != nullptr) sum = hn::MulAdd(scale, hn::Load(d, out), sum);
+        hn::Store(sum, d, out);
+        if (p.copy != nullptr) hn::Stream(sum, d, p.copy + (out - p.out));
+      }
     }
   }
 }
 
 /// The product, of these many rows, k and columns.
 template <Depth kDepth, class D, typename T = hn::TFromD<D>>
-void multiply(D d, const Product<T>& p, std::int64_t rows, std::int64_t depth, std::int64_t columns) {
+void multiply(D d, const Product<T>& p, std::int64_t rows, std::int64_t depth, std::int64_t columns, Ahead& ahead) {
   for_each_column_block(d, columns, [&]<int kVectors>(std::int64_t column) HWY_ATTR {
-    multiply_columns<kDepth, kVectors>(d, p, rows, depth, column);
+    multiply_columns<kDepth, kVectors>(d, p, rows, depth, column, ahead);
   });
 }
 
 template <int kVectors, class D, typename T = hn::TFromD<D>>
 HWY_NOINLINE void add_and_dot_columns(D d, const Product<T>& p, std::int64_t rows, std::int64_t depth,
-                                      std::int64_t column, const T* with, T* dots) {
+                                      std::int64_t column, const T* with, T* dots, Ahead& ahead) {
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   constexpr int kRows = kTileRows<kVectors>;
   hn::Vec<D> dot[kVectors];
   for (int v = 0; v < kVectors; ++v) dot[v] = hn::Zero(d);
   for (std::int64_t row = 0; row < rows; row += kRows) {
-    const TileSums<kRows, kVectors, D> sums = tile_of<Depth::kAll, kRows, kVectors>(d, p, row, depth, column);
     const std::int64_t at = row * p.out_row + column;
+    HWY_UNROLL(8)
+    for (int r = 0; r < kRows; ++r) {
+      HWY_UNROLL(4)
+      for (int v = 0; v < kVectors; ++v) {
+        hwy::Prefetch(p.out + at + r * p.out_row + v * lanes);
+        hwy::Prefetch(with + at + r * p.out_row + v * lanes);
+      }
+    }
+    ahead.some();
+    const TileSums<kRows, kVectors, D> sums = tile_of<Depth::kAll, kRows, kVectors>(d, p, row, depth, column);
     HWY_UNROLL(8)
     for (int r = 0; r < kRows; ++r) {
       HWY_UNROLL(4)
@@ -176,9 +224,9 @@ HWY_NOINLINE void add_and_dot_columns(D d, const Product<T>& p, std::int64_t row
 /// multiple of kRowBlock are zeros. p.scale is null.
 template <class D, typename T = hn::TFromD<D>>
 void add_and_dot(D d, const Product<T>& p, std::int64_t rows, std::int64_t depth, std::int64_t columns, const T* with,
-                 T* dots) {
+                 T* dots, Ahead& ahead) {
   for_each_column_block(d, columns, [&]<int kVectors>(std::int64_t column) HWY_ATTR {
-    add_and_dot_columns<kVectors>(d, p, rows, depth, column, with, dots);
+    add_and_dot_columns<kVectors>(d, p, rows, depth, column, with, dots, ahead);
   });
 }
 

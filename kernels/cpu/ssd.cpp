@@ -7,6 +7,8 @@
 #include "kernels/ssd.h"
 
 #include <algorithm>
+#include <initializer_list>
+#include <utility>
 
 #include "kernels/arguments.h"
 #include "kernels/cpu/buffer.h"
@@ -94,15 +96,17 @@ struct Task {
   Workspace pieces;
   GroupChunk<T> group;
   StripChunk<T> strip;
+  Ahead& ahead;
 
-  Task(D tag, const SsdInputs<T>& inputs, const SsdPlan<T>& given_plan, bool backward)
+  Task(D tag, const SsdInputs<T>& inputs, const SsdPlan<T>& given_plan, bool backward, Ahead& shared_ahead)
       : d(tag),
         in(inputs),
         plan(given_plan),
         memory(make_buffer<T>(task_size(plan, backward))),
         pieces(memory.get()),
         group(plan, backward, pieces),
-        strip(plan, backward, pieces) {}
+        strip(plan, backward, pieces),
+        ahead(shared_ahead) {}
 
   /// The first value of a strip in a row of [T, H, P].
   [[nodiscard]] std::int64_t row_at(std::int64_t row, const HeadStrip& s) const {
@@ -116,7 +120,37 @@ struct Task {
   }
 };
 
-/// States [S, H, P, N] of the caller as [state_rows, width] of a strip, and back.
+/// Chunk c, or no rows where there is none.
+inline ChunkRows chunk_if_any(const SequenceRows& sequence, std::int64_t c) {
+  return c < 0 || c >= sequence.chunks() ? ChunkRows{} : sequence.chunk(c);
+}
+
+/// Asks for rows of [T, G, N].
+template <class D, typename T = hn::TFromD<D>>
+void expect_group(const Task<D>& task, std::initializer_list<const T*> matrices, std::int64_t g,
+                  const ChunkRows& rows) {
+  const std::int64_t size = task.in.states * static_cast<std::int64_t>(sizeof(T));
+  for (const T* matrix : matrices) {
+    if (matrix == nullptr || rows.length == 0) continue;
+    task.ahead.add(matrix + task.group_at(rows.first, g), rows.step * task.in.groups * size, rows.length, size);
+  }
+}
+/// Asks for the rows of [T, H, P] of the strip after strip i of first ... last - 1, in these rows or the next ones.
+template <class D, typename T = hn::TFromD<D>>
+void expect_strip_after(const Task<D>& task, std::initializer_list<const T*> matrices, std::int64_t i,
+                        std::int64_t first, std::int64_t last, const ChunkRows& rows, const ChunkRows& next) {
+  const HeadStrip s = task.plan.strip(i + 1 < last ? i + 1 : first);
+  const ChunkRows& where = i + 1 < last ? rows : next;
+  const auto size = static_cast<std::int64_t>(sizeof(T));
+  for (const T* matrix : matrices) {
+    if (matrix == nullptr || where.length == 0) continue;
+    task.ahead.add(matrix + task.row_at(where.first, s), where.step * task.in.heads * task.in.head_dim * size,
+                   where.length, s.count * size);
+  }
+}
+
+/// States [S, H, P, N] of the caller as [state_rows, width] of a strip, and back. What is kept between passes has
+/// anything behind the last channel's vector.
 template <class D, typename T = hn::TFromD<D>>
 void load_states(const Task<D>& task, const T* states, std::int64_t sequence, const HeadStrip& s, T* to) {
   std::fill_n(to, task.plan.state_size(), T{0});
@@ -137,45 +171,26 @@ void store_states(const Task<D>& task, const T* from, std::int64_t sequence, con
   }
 }
 
-/// Asks for `count` values that the next chunk begins with at this place of its row: rows are pages apart, which no
-/// processor foresees.
-template <typename T>
-HWY_INLINE void prefetch_next_chunk(const ChunkRows& rows, std::int64_t i, std::int64_t tokens, const T* matrix,
-                                    std::int64_t row_length, std::int64_t at, std::int64_t count) {
-  const std::int64_t row = rows.row(i + kQ);
-  if (row < 0 || row >= tokens) return;
-  const T* const from = matrix + row * row_length + at;
-  for (std::int64_t k = 0; k < count; k += kBlockBytes / static_cast<std::int64_t>(sizeof(T))) hwy::Prefetch(from + k);
-}
-
-/// Copies past the caches what is needed only after everything else has been through them. Whole vectors, aligned.
-template <class D, typename T = hn::TFromD<D>>
-HWY_NOINLINE void stream(D d, const T* from, std::int64_t count, T* to) {
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  for (std::int64_t i = 0; i < count; i += lanes) hn::Stream(hn::Load(d, from + i), d, to + i);
-}
-
 /// The rows of B or C of a group, as GroupChunk has them.
 template <class D, typename T = hn::TFromD<D>>
 HWY_NOINLINE void load_group_rows(const Task<D>& task, const ChunkRows& rows, std::int64_t g, const T* matrix, T* to) {
   const std::int64_t N = task.in.states, size = task.group.row_size;
   for (std::int64_t i = 0; i < rows.length; ++i) {
     std::copy_n(matrix + task.group_at(rows.row(i), g), N, to + i * size);
-    prefetch_next_chunk(rows, i, task.plan.tokens, matrix, task.in.groups * N, task.group_at(0, g), N);
   }
   std::fill(to + rows.length * size, to + round_up(rows.length, kRowBlock) * size, T{0});
 }
 
 /// out[i, j] = sum over k of a[i, k] b[k, j] for j <= i, and whatever for some other j.
 template <class D, typename T = hn::TFromD<D>>
-void multiply_lower(D d, const Product<T>& p, std::int64_t size, std::int64_t depth) {
+void multiply_lower(D d, const Product<T>& p, std::int64_t size, std::int64_t depth, Ahead& ahead) {
   const std::int64_t step = std::max<std::int64_t>(2 * static_cast<std::int64_t>(hn::Lanes(d)), kRowBlock);
   for (std::int64_t j = 0; j < size; j += step) {
     Product<T> block = p;
     block.a += j * p.a_row;
     block.b += j;
     block.out += j * p.out_row + j;
-    multiply<Depth::kAll>(d, block, size - j, depth, std::min(step, size - j));
+    multiply<Depth::kAll>(d, block, size - j, depth, std::min(step, size - j), ahead);
   }
 }
 
@@ -185,7 +200,8 @@ void load_group(const Task<D>& task, const ChunkRows& rows, std::int64_t g) {
   load_group_rows(task, rows, g, task.in.B, chunk.B);
   load_group_rows(task, rows, g, task.in.C, chunk.C);
   transpose(chunk.B, chunk.row_size, rows.length, task.in.states, chunk.B_T, kQ);
-  multiply_lower(task.d, {chunk.C, chunk.row_size, 1, chunk.B_T, kQ, chunk.CB, kQ}, rows.length, task.in.states);
+  multiply_lower(task.d, {chunk.C, chunk.row_size, 1, chunk.B_T, kQ, chunk.CB, kQ}, rows.length, task.in.states,
+                 task.ahead);
 }
 
 /// Rows of a strip as [length, width] with zeros behind the last channel.
@@ -195,8 +211,6 @@ HWY_NOINLINE void load_rows(const Task<D>& task, const HeadStrip& s, const Chunk
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   for (std::int64_t i = 0; i < rows.length; ++i) {
     const T* const from = matrix + task.row_at(rows.row(i), s);
-    prefetch_next_chunk(rows, i, task.plan.tokens, matrix, task.in.heads * task.in.head_dim, task.row_at(0, s),
-                        s.count);
     for (std::int64_t p = 0; p < task.plan.width; p += lanes) {
       hn::Store(p < s.count ? load_part(d, from + p, s.count - p) : hn::Zero(d), d, to + i * task.plan.width + p);
     }
@@ -279,16 +293,16 @@ HWY_NOINLINE void load_weights(const Task<D>& task, std::int64_t length) {
 }
 
 /// state = decay of the chunk * state + sum over the tokens of matrix[i, n] scale[i] rows[i, p]: the states over a
-/// chunk with B, `after` and dtx, their gradient with C, `until` and dy.
+/// chunk with B, `after` and dtx, their gradient with C, `until` and dy. To `copy` too, if not null.
 template <class D, typename T = hn::TFromD<D>>
 void advance(const Task<D>& task, const HeadStrip& s, std::int64_t length, const T* matrix, const T* scale,
-             const T* rows, T* state) {
+             const T* rows, T* state, T* copy) {
   const std::int64_t width = task.plan.width;
   scale_rows(task.d, scale, rows, length, width, task.strip.scaled);
   multiply<Depth::kAll>(
       task.d,
-      {matrix, 1, task.group.row_size, task.strip.scaled, width, state, width, task.strip.until + length - 1, 0},
-      task.in.states, length, s.count);
+      {matrix, 1, task.group.row_size, task.strip.scaled, width, state, width, task.strip.until + length - 1, 0, copy},
+      task.plan.state_rows, length, s.count, task.ahead);
 }
 
 /// Skip, then y to the caller.
@@ -299,7 +313,6 @@ HWY_NOINLINE void store_outputs(const Task<D>& task, const HeadStrip& s, const C
   const StripChunk<T>& chunk = task.strip;
   for (std::int64_t i = 0; i < rows.length; ++i) {
     T* const to = y + task.row_at(rows.row(i), s);
-    prefetch_next_chunk<T>(rows, i, task.plan.tokens, y, task.in.heads * task.in.head_dim, task.row_at(0, s), s.count);
     for (std::int64_t p = 0; p < s.count; p += lanes) {
       const std::int64_t at = i * task.plan.width + p;
       auto out = hn::Load(d, chunk.sums + at);
@@ -327,13 +340,13 @@ void forward_of_chunk(const Task<D>& task, const HeadStrip& s, const ChunkRows& 
   load_inputs(task, s, rows);
   load_weights<false>(task, length);
   multiply<Depth::kAll>(task.d, {group.C, group.row_size, 1, h, width, chunk.sums, width}, length, task.in.states,
-                        s.count);
+                        s.count, task.ahead);
   multiply<Depth::kUpToRow>(task.d, {chunk.W, kQ, 1, chunk.dtx, width, chunk.sums, width, chunk.until, 1}, length,
-                            length, s.count);
+                            length, s.count, task.ahead);
   HWY_ALIGN T skip[SsdPlan<T>::kStripChannels];
   load_skip(task.in, s, skip);
   store_outputs(task, s, rows, skip, y);
-  advance(task, s, length, group.B, chunk.after, chunk.dtx, h);
+  advance(task, s, length, group.B, chunk.after, chunk.dtx, h, static_cast<T*>(nullptr));
 }
 
 /// A slot of strips; h: [strips, state_size].
@@ -346,9 +359,11 @@ void forward_of_slot(const Task<D>& task, const SsdOutputs<T>& out, std::int64_t
   }
   const SequenceRows sequence_rows = task.rows_of(sequence);
   for (std::int64_t c = 0; c < sequence_rows.chunks(); ++c) {
-    const ChunkRows rows = sequence_rows.chunk(c);
+    const ChunkRows rows = sequence_rows.chunk(c), next = chunk_if_any(sequence_rows, c + 1);
     load_group(task, rows, g);
+    expect_group(task, {task.in.B, task.in.C}, g, next);
     for (std::int64_t i = first; i < last; ++i) {
+      expect_strip_after(task, {task.in.x, std::as_const(out.y)}, i, first, last, rows, next);
       forward_of_chunk(task, task.plan.strip(i), rows, h + (i - first) * size, out.y);
     }
   }
@@ -373,7 +388,8 @@ void forward_tasks(const SsdInputs<T>& in, const SsdOutputs<T>& out, const SsdPl
                    std::int64_t last) {
   const FlushDenormals flush;
   const hn::ScalableTag<T> d;
-  const Task<decltype(d)> task(d, in, plan, false);
+  Ahead ahead;
+  const Task<decltype(d)> task(d, in, plan, false, ahead);
   const auto h = make_buffer<T>(std::min(plan.largest_slot(), last - first) * plan.state_size());
   for_each_slot(plan, first, last, [&](std::int64_t sequence, std::int64_t begin, std::int64_t end) {
     forward_of_slot(task, out, sequence, begin, end, h.get());
@@ -414,17 +430,23 @@ HWY_NOINLINE void backward_of_weights(const Task<D>& task, std::int64_t length) 
   }
 }
 
-/// Sum of a[i] b[i].
+/// Sum of all products of two states of a strip.
 template <class D, typename T = hn::TFromD<D>>
-HWY_NOINLINE T dot(D d, const T* a, const T* b, std::int64_t count) {
+HWY_NOINLINE T dot(const Task<D>& task, const HeadStrip& s, const T* a, const T* b) {
+  const D d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  constexpr int kSums = 4;
+  constexpr std::int64_t kSums = 4;  // one would wait for itself
   hn::Vec<D> sums[kSums];
   for (auto& sum : sums) sum = hn::Zero(d);
-  for (std::int64_t i = 0; i < count; i += kSums * lanes) {
-    for (int k = 0; k < kSums; ++k) {
-      const std::int64_t at = i + k * lanes;
-      sums[k] = hn::MulAdd(hn::Load(d, a + at), hn::Load(d, b + at), sums[k]);
+  for (std::int64_t n = 0; n < task.in.states; ++n) {
+    for (std::int64_t first = n * task.plan.width; first < n * task.plan.width + s.count; first += kSums * lanes) {
+      HWY_UNROLL(4)
+      for (std::int64_t k = 0; k < kSums; ++k) {
+        const std::int64_t at = first + k * lanes;
+        if (at < n * task.plan.width + s.count) {
+          sums[k] = hn::MulAdd(hn::Load(d, a + at), hn::Load(d, b + at), sums[k]);
+        }
+      }
     }
   }
   return hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3]))));
@@ -517,17 +539,20 @@ void backward_of_strip(const Task<D>& task, const HeadStrip& s, const ChunkRows&
   transpose(chunk.dtx, width, length, s.count, chunk.dtx_T, kQ);
   transpose(chunk.dy, width, length, s.count, chunk.dy_T, kQ);
 
-  multiply_lower(d, {chunk.dy, width, 1, chunk.dtx_T, kQ, chunk.dW, kQ}, length, s.count);
+  multiply_lower(d, {chunk.dy, width, 1, chunk.dtx_T, kQ, chunk.dW, kQ}, length, s.count, task.ahead);
   backward_of_weights(task, length);
   scale_columns(d, chunk.until, s.count, length, chunk.dy_T);
   scale_columns(d, chunk.after, s.count, length, chunk.dtx_T);
-  add_and_dot(d, {h, width, 1, chunk.dy_T, kQ, group.dC_T, kQ}, N, s.count, length, group.C_T, chunk.to_start);
-  add_and_dot(d, {carry, width, 1, chunk.dtx_T, kQ, group.dB_T, kQ}, N, s.count, length, group.B_T, chunk.to_end);
-  multiply<Depth::kAll>(d, {group.B, group.row_size, 1, carry, width, chunk.sums, width}, length, N, s.count);
+  add_and_dot(d, {h, width, 1, chunk.dy_T, kQ, group.dC_T, kQ}, N, s.count, length, group.C_T, chunk.to_start,
+              task.ahead);
+  add_and_dot(d, {carry, width, 1, chunk.dtx_T, kQ, group.dB_T, kQ}, N, s.count, length, group.B_T, chunk.to_end,
+              task.ahead);
+  multiply<Depth::kAll>(d, {group.B, group.row_size, 1, carry, width, chunk.sums, width}, length, N, s.count,
+                        task.ahead);
   multiply<Depth::kFromRow>(d, {chunk.W, 1, kQ, chunk.dy, width, chunk.sums, width, chunk.after, 1}, length, length,
-                            s.count);
+                            s.count, task.ahead);
   store_channel_gradients(task, s, rows, to);
-  const T through = chunk.until[length - 1] * dot(d, h, carry, task.plan.state_size());
+  const T through = chunk.until[length - 1] * dot(task, s, h, carry);
   store_step_gradients(task, s, rows, through, to);
 }
 
@@ -539,8 +564,10 @@ void store_group_gradients(const Task<D>& task, const ChunkRows& rows, std::int6
   const T one = 1;
   transpose(group.dC_T, kQ, N, length, group.dC, size);
   transpose(group.dB_T, kQ, N, length, group.dB, size);
-  multiply<Depth::kUpToRow>(task.d, {group.dCB, kQ, 1, group.B, size, group.dC, size, &one, 0}, length, length, N);
-  multiply<Depth::kFromRow>(task.d, {group.dCB, 1, kQ, group.C, size, group.dB, size, &one, 0}, length, length, N);
+  multiply<Depth::kUpToRow>(task.d, {group.dCB, kQ, 1, group.B, size, group.dC, size, &one, 0}, length, length, N,
+                            task.ahead);
+  multiply<Depth::kFromRow>(task.d, {group.dCB, 1, kQ, group.C, size, group.dB, size, &one, 0}, length, length, N,
+                            task.ahead);
   for (std::int64_t i = 0; i < length; ++i) {
     const std::int64_t to = task.group_at(rows.row(i), g);
     if (out.dB) std::copy_n(group.dB + i * size, N, out.dB + to);
@@ -558,15 +585,17 @@ void keep_starts(const Task<D>& task, std::int64_t sequence, std::int64_t first,
     load_states(task, task.in.initial_state, sequence, task.plan.strip(i), h + (i - first) * size);
   }
   for (std::int64_t c = 0; c + 1 < sequence_rows.chunks(); ++c) {
-    const ChunkRows rows = sequence_rows.chunk(c);
+    const ChunkRows rows = sequence_rows.chunk(c), next = chunk_if_any(sequence_rows, c + 1);
     load_group_rows(task, rows, g, task.in.B, task.group.B);
+    expect_group(task, {task.in.B}, g, next);
     for (std::int64_t i = first; i < last; ++i) {
       const HeadStrip s = task.plan.strip(i);
+      expect_strip_after(task, {task.in.x}, i, first, last, rows, next);
       load_decays(task, s, rows);
       load_inputs(task, s, rows);
-      advance(task, s, rows.length, task.group.B, task.strip.after, task.strip.dtx, h + (i - first) * size);
+      advance(task, s, rows.length, task.group.B, task.strip.after, task.strip.dtx, h + (i - first) * size,
+              starts + (c * task.plan.strips() + i) * size);
     }
-    stream(task.d, h, (last - first) * size, starts + (c * task.plan.strips() + first) * size);
   }
 }
 
@@ -580,15 +609,17 @@ void keep_ends(const Task<D>& task, const SsdGradients<T>& out, std::int64_t seq
     load_states(task, out.dfinal_state, sequence, task.plan.strip(i), carry + (i - first) * size);
   }
   for (std::int64_t c = sequence_rows.chunks() - 1; c >= (out.dinitial_state ? 0 : 1); --c) {
-    const ChunkRows rows = sequence_rows.chunk(c);
+    const ChunkRows rows = sequence_rows.chunk(c), next = chunk_if_any(sequence_rows, c - 1);
     load_group_rows(task, rows, g, task.in.C, task.group.C);
+    expect_group(task, {task.in.C}, g, next);
     for (std::int64_t i = first; i < last; ++i) {
       const HeadStrip s = task.plan.strip(i);
+      expect_strip_after(task, {out.dy}, i, first, last, rows, next);
       load_decays(task, s, rows);
       load_rows(task, s, rows, out.dy, task.strip.dy);
-      advance(task, s, rows.length, task.group.C, task.strip.until, task.strip.dy, carry + (i - first) * size);
+      advance(task, s, rows.length, task.group.C, task.strip.until, task.strip.dy, carry + (i - first) * size,
+              c == 0 ? nullptr : ends + ((c - 1) * task.plan.strips() + i) * size);
     }
-    if (c > 0) stream(task.d, carry, (last - first) * size, ends + ((c - 1) * task.plan.strips() + first) * size);
   }
   for (std::int64_t i = first; i < last; ++i) {
     store_states(task, carry + (i - first) * size, sequence, task.plan.strip(i), out.dinitial_state);
@@ -601,7 +632,8 @@ void boundary_tasks(const SsdInputs<T>& in, const SsdGradients<T>& out, const Ss
                     const SsdBackwardStore<T>& store, std::int64_t first, std::int64_t last) {
   const FlushDenormals flush;
   const hn::ScalableTag<T> d;
-  const Task<decltype(d)> task(d, in, plan, true);
+  Ahead ahead;
+  const Task<decltype(d)> task(d, in, plan, true, ahead);
   const auto state = make_buffer<T>(std::min(plan.largest_slot(), last - first) * plan.state_size());
   const std::int64_t of_states = in.ragged.sequences * plan.strips(), stride = plan.strips() * plan.state_size();
   const auto at = [&](std::int64_t s) { return first_chunk_start(in.ragged.offsets[s], kQ) * stride; };
@@ -623,12 +655,17 @@ void backward_of_chunk(const Task<D>& task, const SsdGradients<T>& out, const Ss
   const SequenceRows sequence_rows = task.rows_of(sequence);
   const ChunkRows rows = sequence_rows.chunk(c);
   const std::int64_t size = plan.state_size(), place = first_chunk_start(task.in.ragged.offsets[sequence], kQ) + c;
+  const ChunkRows next = chunk_if_any(sequence_rows, c + 1);
+  const std::int64_t first = g * plan.strips_per_group, last = first + plan.strips_per_group;
   load_group(task, rows, g);
+  expect_group(task, {std::as_const(out.dB), std::as_const(out.dC)}, g, rows);
+  expect_group(task, {task.in.B, task.in.C}, g, next);
   transpose(group.C, group.row_size, rows.length, plan.states, group.C_T, kQ);
   for (T* sum : {group.dB_T, group.dC_T}) std::fill_n(sum, plan.state_rows * kQ, T{0});
   std::fill_n(group.dCB, kQ * kQ, T{0});
-  for (std::int64_t i = g * plan.strips_per_group; i < (g + 1) * plan.strips_per_group; ++i) {
+  for (std::int64_t i = first; i < last; ++i) {
     const HeadStrip s = plan.strip(i);
+    expect_strip_after(task, {task.in.x, out.dy, std::as_const(out.dx)}, i, first, last, rows, next);
     const T* h = store.starts + ((place - 1) * plan.strips() + i) * size;
     const T* carry = store.ends + (place * plan.strips() + i) * size;
     if (c == 0) load_states(task, task.in.initial_state, sequence, s, states), h = states;
@@ -648,7 +685,8 @@ void backward_tasks(const SsdInputs<T>& in, const SsdGradients<T>& out, const Ss
                     const SsdBackwardStore<T>& store, std::int64_t first, std::int64_t last) {
   const FlushDenormals flush;
   const hn::ScalableTag<T> d;
-  const Task<decltype(d)> task(d, in, plan, true);
+  Ahead ahead;
+  const Task<decltype(d)> task(d, in, plan, true, ahead);
   const auto states = make_buffer<T>(2 * plan.state_size());
   const std::int64_t* const offsets = in.ragged.offsets;
   for (std::int64_t i = first; i < last; ++i) {
