@@ -1,5 +1,5 @@
-// State-space duality (Mamba-2; Dao & Gu 2024) over ragged sequences, forward and backward, as the recurrence that it
-// is. For head h of group g = h / (H / G), channel p of the head and state n:
+// State-space duality (Mamba-2; Dao & Gu 2024) over ragged sequences, forward and backward. For head h of group g = h /
+// (H / G), channel p of the head and state n:
 //   dt[t] = clamp(softplus(dt[t] + dt_bias), dt_min, dt_max)                                  one a head
 //   s[t]  = exp(dt[t] * A) * s[t-1] + dt[t] * x[t] * B[t]
 //   y[t]  = sum over n of C[t] * s[t] + D * x[t]
@@ -73,9 +73,10 @@ template <typename T>
 void ssd_backward(const SsdInputs<T>& in, const SsdGradients<T>& gradients);
 }  // namespace reference
 
-/// Vectorised over the channels of a head, parallel over sequences, heads and blocks of a head's channels. States stay
-/// in T; the result does not depend on the number of threads, and y and final_state do not depend, in any bit, on where
-/// a sequence is cut.
+/// In matrix form, over chunks of 64 tokens from the start of each sequence. Parallel over sequences, heads and blocks
+/// of a head's channels; backward over chunks too. States stay in T; the result does not depend on the number of
+/// threads. Where a sequence is cut after a multiple of 64 tokens, no bit of y, the states or their gradients changes;
+/// a cut anywhere else costs no more than roundings.
 namespace cpu {
 template <typename T>
 void ssd(const SsdInputs<T>& in, const SsdOutputs<T>& out, const ParallelFor& parallel);

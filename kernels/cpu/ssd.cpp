@@ -253,7 +253,8 @@ HWY_NOINLINE void scale_rows(D d, const T* scale, const T* from, std::int64_t ro
   }
 }
 
-/// Step sizes, and their decays multiplied up.
+/// Step sizes, and their decays multiplied up: in double, since what is off a little in every chunk would add up over a
+/// long sequence.
 template <class D, typename T = hn::TFromD<D>>
 void load_decays(const Task<D>& task, const HeadStrip& s, const ChunkRows& rows) {
   load_step_sizes(task, s, rows);
@@ -284,8 +285,9 @@ HWY_NOINLINE void load_weights(const Task<D>& task, std::int64_t length) {
     auto decays = hn::Zero(d);
     for (std::int64_t i = j; i < length; ++i) {
       decays = hn::Mul(hn::Set(d, chunk.decay[i]), decays);
-      if (i < j + lanes)
+      if (i < j + lanes) {
         decays = hn::IfThenElse(hn::Eq(column, hn::Set(d, static_cast<T>(i))), hn::Set(d, T{1}), decays);
+      }
       if constexpr (kKeepDecays) hn::Store(decays, d, chunk.decays + i * kQ + j);
       hn::Store(hn::Mul(decays, hn::Load(d, task.group.CB + i * kQ + j)), d, chunk.W + i * kQ + j);
     }
@@ -644,6 +646,7 @@ void boundary_tasks(const SsdInputs<T>& in, const SsdGradients<T>& out, const Ss
                 [&](std::int64_t s, std::int64_t begin, std::int64_t end) {
                   keep_ends(task, out, s, begin, end, state.get(), store.ends + at(s));
                 });
+  hwy::FlushStream();  // other threads will read them
 }
 
 /// Chunk c of a sequence: all strips of a group. states: room for two states.
