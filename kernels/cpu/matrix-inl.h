@@ -153,14 +153,15 @@ HWY_INLINE void for_each_column_block(D d, std::int64_t columns, Body&& body) {
   }
   for (; column < columns; column += lanes) body.template operator()<1>(column);
 }
-template <int kVectors>
-constexpr int kTileRows = std::min<int>(kRowBlock, kSumVectors / kVectors);
+/// Triangles are written out row by row: fewer of them.
+template <Depth kDepth, int kVectors>
+constexpr int kTileRows = kDepth != Depth::kAll ? 4 : std::min<int>(kRowBlock, kSumVectors / kVectors);
 
 template <Depth kDepth, int kVectors, class D, typename T = hn::TFromD<D>>
 HWY_NOINLINE void multiply_columns(D d, const Product<T>& p, std::int64_t rows, std::int64_t depth, std::int64_t column,
                                    Ahead& ahead) {
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  constexpr int kRows = kTileRows<kVectors>;
+  constexpr int kRows = kTileRows<kDepth, kVectors>;
   for (std::int64_t row = 0; row < rows; row += kRows) {
     ahead.some();
     const TileSums<kRows, kVectors, D> sums = tile_of<kDepth, kRows, kVectors>(d, p, row, depth, column);
@@ -192,7 +193,7 @@ template <int kVectors, class D, typename T = hn::TFromD<D>>
 HWY_NOINLINE void add_and_dot_columns(D d, const Product<T>& p, std::int64_t rows, std::int64_t depth,
                                       std::int64_t column, const T* with, T* dots, Ahead& ahead) {
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  constexpr int kRows = kTileRows<kVectors>;
+  constexpr int kRows = kTileRows<Depth::kAll, kVectors>;
   hn::Vec<D> dot[kVectors];
   for (int v = 0; v < kVectors; ++v) dot[v] = hn::Zero(d);
   for (std::int64_t row = 0; row < rows; row += kRows) {
