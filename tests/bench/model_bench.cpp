@@ -1,6 +1,9 @@
 // Tokens a second of whole models, beside the matrix products alone: the same products with nothing between them, timed
 // in turn with the model in the same run, so that the ratio holds where the machine's speed does not.
 //
+// Generation, one token of one sequence at a time, stands beside the weights alone: reading as many bytes, each thread
+// its part, with nothing done with them.
+//
 //   dnamamba_bench [THREADS [ROUNDS]]
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
@@ -9,16 +12,20 @@
 #include <ATen/ops/randn.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <numeric>
 #include <string>
 #include <vector>
 
 #include "core/base/heap.h"
 #include "core/model/backbone.h"
+#include "core/model/stepper.h"
 #include "core/ops/linear.h"
+#include "core/ops/team.h"
 #include "core/tokens/alphabet.h"
 #include "core/train/streamed_gradient.h"
 
@@ -99,6 +106,43 @@ void print(const std::string& what, const Timing& timing, std::int64_t tokens) {
               count / timing.model, count / timing.products, timing.products / timing.model);
 }
 
+// A sum over `values`, by all threads.
+std::uint64_t read_all(const std::vector<std::uint64_t>& values) {
+  std::atomic<std::uint64_t> total{0};
+  ops::TeamBarrier barrier;
+  ops::run_team(at::get_num_threads(), barrier, [&](const ops::TeamMember& member) {
+    const auto [first, last] = member.part(static_cast<std::int64_t>(values.size()));
+    total += std::accumulate(values.begin() + first, values.begin() + last, std::uint64_t{0});
+  });
+  return total;
+}
+
+void bench_generation(const model::ModelConfig& config, const model::Parameters& parameters, int rounds) {
+  constexpr std::int64_t kTokens = 1000;
+  for (const auto weights : {kernels::StepWeights::kFloat32, kernels::StepWeights::kBfloat16}) {
+    model::Stepper stepper(config, parameters, weights);
+    const std::vector<std::uint64_t> values(static_cast<std::size_t>(stepper.weight_bytes()) / 8, 1);
+    std::uint8_t token = 7;
+    const auto generate = [&] {
+      for (std::int64_t i = 0; i < kTokens; ++i) {
+        const auto logits = stepper.step(token).logits;
+        token = static_cast<std::uint8_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+      }
+    };
+    std::uint64_t sum = 0;
+    const auto read = [&] {
+      for (std::int64_t i = 0; i < kTokens; ++i) sum += read_all(values);
+    };
+    const Timing timing = in_turn(generate, read, rounds);
+    const double megabytes = static_cast<double>(stepper.weight_bytes()) / 1e6;
+    std::printf("  %-34s %10.0f tokens/s   weights alone  %10.0f tokens/s   ratio %.2f   %.1f MB, %.1f GB/s\n",
+                weights == kernels::StepWeights::kFloat32 ? "generation" : "generation, weights in bf16",
+                kTokens / timing.model, kTokens / timing.products, timing.products / timing.model, megabytes,
+                megabytes * kTokens / timing.model / 1e3);
+    if (sum == 0) std::puts("");  // so that the sums are wanted
+  }
+}
+
 void bench_model(const std::string& name, const model::ModelConfig& config, std::int64_t tokens, int rounds) {
   std::printf("%s: %s, %lld parameters, %lld tokens\n", name.c_str(), model::describe(config).c_str(),
               static_cast<long long>(model::count_parameters(config)), static_cast<long long>(tokens));
@@ -118,6 +162,7 @@ void bench_model(const std::string& name, const model::ModelConfig& config, std:
           in_turn(
               infer, [&] { products.forward(); }, rounds),
           tokens);
+    bench_generation(config, parameters, rounds);
   }
   for (auto& [key, parameter] : parameters) parameter.requires_grad_(true);
   train::NextTokenBatch batch;
