@@ -7,6 +7,7 @@ namespace dnamamba::apps {
 // `arguments` are those after the command's name. The result is the exit status; exceptions become one in main.cpp.
 int run_embed(const Arguments& arguments);
 int run_score(const Arguments& arguments);
+int run_generate(const Arguments& arguments);
 int run_pretrain(const Arguments& arguments);
 int run_models(const Arguments& arguments);
 int run_info(const Arguments& arguments);
