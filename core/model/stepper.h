@@ -19,7 +19,8 @@ struct StepMemories;
 class Stepper {
  public:
   /// Copies of the parameters; changes to those don't show. kBfloat16 rounds the weights of the matrix products to 8
-  /// bits of mantissa, which halves what a step reads, and moves its answers by about one part in 300.
+  /// bits of mantissa, which halves what a step reads, and moves its answers by some parts in a thousand (0.6 % of the
+  /// hidden vector's norm for 8 layers of 256).
   /// @throws base::Error for a config with reverse layers, and parameters that are missing or not float32.
   Stepper(const ModelConfig& config, const Parameters& parameters,
           kernels::StepWeights weights = kernels::StepWeights::kFloat32);

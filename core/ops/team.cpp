@@ -2,7 +2,6 @@
 
 #include <omp.h>
 
-#include <thread>
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
@@ -10,7 +9,7 @@
 namespace dnamamba::ops {
 namespace {
 
-constexpr int kSpins = 4096;  // some 100 us: longer than any wait of a team whose threads all run
+constexpr int kSpins = 500;  // some 20 us: longer than the waits of a team whose threads all run
 
 void pause() noexcept {
 #if defined(__SSE2__)
@@ -26,15 +25,15 @@ void TeamBarrier::wait(int threads) noexcept {
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == threads) {
     arrived_.store(0, std::memory_order_relaxed);
     round_.store(round + 1, std::memory_order_release);
+    round_.notify_all();
     return;
   }
-  for (int i = 0; round_.load(std::memory_order_acquire) == round; ++i) {
-    if (i < kSpins) {
-      pause();
-    } else {
-      std::this_thread::yield();
-    }
+  for (int i = 0; i < kSpins; ++i) {
+    if (round_.load(std::memory_order_acquire) != round) return;
+    pause();
   }
+  // Others have the processors: whoever is waited for may need this one.
+  round_.wait(round, std::memory_order_acquire);
 }
 
 void run_team(int threads, TeamBarrier& barrier, const std::function<void(const TeamMember&)>& body) {
