@@ -193,5 +193,5 @@ int main(int argc, char** argv) {
   std::printf("%d threads, fp32, medians of %d rounds\n", at::get_num_threads(), rounds);
   bench::bench_model("8 x 256", model::mamba1_config(256, 8), 8192, rounds);
   bench::bench_model("8 x 256, Mamba-2", model::mamba2_config(256, 8), 8192, rounds);
-  bench::bench_model("4 x 128", model::mamba1_config(128, 4), 8192, rounds);
+  bench::bench_model("3 x 64 (dnamamba-tiny)", model::mamba1_config(64, 3, 8), 8192, rounds);
 }
