@@ -173,9 +173,9 @@ test_all() {
   part "build (asan)" 6 cmake --build --preset asan
   part "LibTorch, Arrow, Python" 1 fetched
   part "configure" 1 cmake --preset release
-  part "build" 7 cmake --build --preset release
-  run_tests asan 1
-  run_tests release 3
+  part "build" 9 cmake --build --preset release
+  run_tests asan 2
+  run_tests release 4
   took "all" 0 20
   printf '\nminutes, and what each part may take on 2 cores with nothing built before:\n'
   printf '  %s\n' "${minutes[@]}"

@@ -92,7 +92,8 @@ class Generator {
       counts_.invalid += tokenizer.append(chunk->bases, {input, chunk->name, chunk->offset}, tokens).invalid;
       read_but_last(prompt, std::move(tokens));
       if (!chunk->ends_record) continue;
-      if (prompt.last.empty()) throw base::Error(base::concat(input, ": the prompt ", prompt.name, " has no bases"));
+      if (prompt.last.empty())
+        throw base::Error(base::concat(input, ": the prompt ", base::shown_name(prompt.name), " has no bases"));
       continue_prompt(prompt);
     }
   }
