@@ -231,10 +231,7 @@ HWY_NOINLINE void load_step_sizes(const Task<D>& task, const HeadStrip& s, const
   const auto least = hn::Set(d, static_cast<T>(in.dt_min)), most = hn::Set(d, static_cast<T>(in.dt_max));
   for (std::int64_t i = 0; i < rows.length; i += lanes) {
     auto slope = hn::Undefined(d);
-    auto dt = softplus<true>(d, hn::Add(hn::Load(d, to.dt + i), bias), &slope);
-    const auto below = hn::Lt(dt, least), above = hn::Gt(dt, most);  // a NaN is neither, and stays
-    dt = hn::IfThenElse(below, least, hn::IfThenElse(above, most, dt));
-    slope = hn::IfThenZeroElse(hn::Or(below, above), slope);
+    const auto dt = limited_softplus<true>(d, hn::Add(hn::Load(d, to.dt + i), bias), least, most, &slope);
     hn::Store(dt, d, to.dt + i);
     hn::Store(slope, d, to.slope + i);
     hn::Store(exp2_of_negative<false>(d, hn::Mul(dt, A2)), d, to.decay + i);

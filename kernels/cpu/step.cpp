@@ -16,8 +16,8 @@
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 // After foreach_target:
 #include "hwy/highway.h"
+#include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/vectors-inl.h"
-#include "kernels/instruction_set.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace dnamamba::kernels::cpu::HWY_NAMESPACE {
@@ -164,8 +164,7 @@ void ssd_step_sizes(const StepSsd& in, float* dt) {
   const Vector least = hn::Set(d, static_cast<float>(in.dt_min)), most = hn::Set(d, static_cast<float>(in.dt_max));
   for (std::int64_t h = 0; h < in.heads; h += kLanes) {
     const Vector v = hn::Add(hn::Load(d, dt + h), hn::Load(d, in.dt_bias + h));
-    const Vector soft = softplus<false>(d, v, static_cast<Vector*>(nullptr));
-    hn::Store(hn::Min(hn::Max(soft, least), most), d, dt + h);
+    hn::Store(limited_softplus<false>(d, v, least, most, static_cast<Vector*>(nullptr)), d, dt + h);
   }
 }
 
@@ -313,42 +312,35 @@ StepMatrix step_pack(const float* from, std::int64_t rows, std::int64_t columns,
 
 void step_product(const StepMatrix& matrix, std::int64_t first, std::int64_t last, const float* x, const float* bias,
                   float* y) {
-  instruction_set();
-  HWY_DYNAMIC_DISPATCH(product)(matrix, first, last, x, bias, y);
+  DNAMAMBA_INSTANCE(product)(matrix, first, last, x, bias, y);
 }
 
 void step_convolution(const StepConvolution& in, const float* x, float* state, float* y) {
-  instruction_set();
-  HWY_DYNAMIC_DISPATCH(convolution)(in, x, state, y);
+  DNAMAMBA_INSTANCE(convolution)(in, x, state, y);
 }
 
 void step_selective_scan(const StepSelectiveScan& scan, const float* x, const float* delta, const float* z,
                          const float* B, const float* C, float* state, float* y) {
-  instruction_set();
   const FlushDenormals flush;
-  HWY_DYNAMIC_DISPATCH(selective_scan)(scan, x, delta, z, B, C, state, y);
+  DNAMAMBA_INSTANCE(selective_scan)(scan, x, delta, z, B, C, state, y);
 }
 
 void step_ssd(const StepSsd& in, const float* x, float* dt, const float* B, const float* C, float* state, float* y) {
-  instruction_set();
   const FlushDenormals flush;
-  HWY_DYNAMIC_DISPATCH(ssd)(in, x, dt, B, C, state, y);
+  DNAMAMBA_INSTANCE(ssd)(in, x, dt, B, C, state, y);
 }
 
 float step_gate(StepGate kind, std::int64_t count, const float* x, const float* z, const float* weight, float* y) {
-  instruction_set();
-  return HWY_DYNAMIC_DISPATCH(gate)(kind, count, x, z, weight, y);
+  return DNAMAMBA_INSTANCE(gate)(kind, count, x, z, weight, y);
 }
 
 void step_sum_parts(std::int64_t count, std::int64_t parts, const float* from, std::int64_t stride,
                     const float* factors, const float* bias, bool add, float* to) {
-  instruction_set();
-  HWY_DYNAMIC_DISPATCH(sum_parts)(count, parts, from, stride, factors, bias, add, to);
+  DNAMAMBA_INSTANCE(sum_parts)(count, parts, from, stride, factors, bias, add, to);
 }
 
 void step_norm(const StepNorm& in, const float* r, float* y) {
-  instruction_set();
-  HWY_DYNAMIC_DISPATCH(norm)(in, r, y);
+  DNAMAMBA_INSTANCE(norm)(in, r, y);
 }
 
 }  // namespace dnamamba::kernels::cpu

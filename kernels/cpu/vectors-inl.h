@@ -206,6 +206,15 @@ HWY_INLINE hn::Vec<D> softplus(D d, hn::Vec<D> v, hn::Vec<D>* slope) {
   return hn::IfThenElse(curved, soft, v);
 }
 
+/// softplus(v), but at least `least` and at most `most`; NaN stays NaN. Where a limit holds, the slope is 0.
+template <bool kSlope, class D>
+HWY_INLINE hn::Vec<D> limited_softplus(D d, hn::Vec<D> v, hn::Vec<D> least, hn::Vec<D> most, hn::Vec<D>* slope) {
+  const hn::Vec<D> soft = softplus<kSlope>(d, v, slope);
+  const auto below = hn::Lt(soft, least), above = hn::Gt(soft, most);  // a NaN is neither
+  if constexpr (kSlope) *slope = hn::IfThenZeroElse(hn::Or(below, above), *slope);
+  return hn::IfThenElse(below, least, hn::IfThenElse(above, most, soft));
+}
+
 #if HWY_TARGET != HWY_SCALAR
 /// Sums of the lanes of kBlockLanes rows of a 128-bit block (4 floats or 2 doubles) at once, by transposing while
 /// adding.

@@ -279,6 +279,23 @@ TEST(StepSsd, IsTheScanOfOneToken) {
     }
 }
 
+TEST(StepSsd, NoLimitHidesAStepThatIsNoNumber) {
+  Aligned x(Floats(16, 1.0F)), dt(Floats(16, std::numeric_limits<float>::quiet_NaN())), zeros(16), state(16), y(16);
+  const std::vector<std::int32_t> head(16, 0);
+  const float one = 1;
+  cpu::step_ssd({.channels = 16,
+                 .heads = 16,
+                 .states = 1,
+                 .head = head.data(),
+                 .A2 = zeros.get(),
+                 .dt_bias = zeros.get(),
+                 .D = zeros.get(),
+                 .dt_min = 0.1,
+                 .dt_max = 1},
+                x.get(), dt.get(), &one, &one, state.get(), y.get());
+  EXPECT_TRUE(std::isnan(y.get()[0]));
+}
+
 TEST(StepGate, WithTheSquaresIsTheGatedNorm) {
   for (const std::int64_t columns : {1, 16, 45})
     for (const bool norm_first : {false, true}) {
