@@ -13,6 +13,8 @@ readonly fuzz_packages=(clang-14 libclang-rt-14-dev llvm-14)  # llvm-14 names th
 readonly install_packages=(help2man) package_packages=(help2man chrpath)
 # LibTorch is the torch wheel without its Python dependencies; libtorch_cpu.so needs the two small wheels beside it.
 readonly libtorch=(torch==2.11.0 nvidia-cuda-cupti==13.0.85 nvidia-cuda-runtime==13.0.96)
+# The compiler of CUDA, without the libraries that only a GPU needs.
+readonly cuda=(nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-cuda-cccl==13.0.85)
 # .parquet needs Arrow's C++ libraries, which the pyarrow wheel brings; the tests read it back with the same wheel.
 readonly arrow=(pyarrow==26.0.1)
 
@@ -104,6 +106,23 @@ arrow_install() {
     .tools/venv/bin/pip install --disable-pip-version-check --no-cache-dir --no-compile --no-deps --target .tools/arrow \
       "${arrow[@]}" &&
     echo "${arrow[*]}" >.tools/arrow/complete
+}
+
+# The wheels as a toolkit's folder: lib64/ and the links that a linker asks for are missing there, and nvcc finds its own
+# toolkit only if it is no link itself.
+cuda_is_there() { [ "$(cat .tools/cuda/complete 2>/dev/null)" = "${cuda[*]}" ]; }
+cuda_install() {
+  .tools/venv/bin/pip install --disable-pip-version-check --no-cache-dir --no-compile --no-deps "${cuda[@]}" || return
+  local wheels library name
+  wheels=$(echo "$PWD"/.tools/venv/lib/python3*/site-packages/nvidia/cu13)
+  rm -rf .tools/cuda && mkdir -p .tools/cuda/lib64 && cp -r "$wheels/bin" .tools/cuda/bin &&
+    ln -s "$wheels/include" "$wheels/nvvm" .tools/cuda/ || return
+  for library in "$wheels"/lib/*.so* "$wheels"/lib/*.a; do
+    name=${library##*/}
+    ln -s "$library" ".tools/cuda/lib64/$name" || return
+    [[ "$name" != *.so.* ]] || ln -s "$name" ".tools/cuda/lib64/${name%%.so.*}.so" || return
+  done
+  echo "${cuda[*]}" >.tools/cuda/complete
 }
 
 need_libtorch() {

@@ -3,6 +3,8 @@
 #include <cstdint>
 
 #include "kernels/parallel.h"
+#include "kernels/stream.h"
+#include "kernels/types.h"
 
 namespace dnamamba::kernels {
 
@@ -35,5 +37,17 @@ template <typename T>
 void embed_tokens_backward(const EmbedTokensSizes& sizes, const std::uint8_t* tokens, const T* dout, T* dtable,
                            void* workspace, const ParallelFor& parallel);
 }  // namespace cpu
+
+/// T = float or BFloat16; pointers to the device's memory; work is put on the stream and not waited for. The row of a
+/// token that is not below V is NaN: a device can't throw.
+namespace cuda {
+template <typename T>
+void embed_tokens(const EmbedTokensSizes& sizes, const std::uint8_t* tokens, const Wide<T>* table, T* out,
+                  Stream stream);
+std::int64_t embed_tokens_backward_workspace(const EmbedTokensSizes& sizes);  ///< bytes
+template <typename T>
+void embed_tokens_backward(const EmbedTokensSizes& sizes, const std::uint8_t* tokens, const T* dout, Wide<T>* dtable,
+                           void* workspace, Stream stream);
+}  // namespace cuda
 
 }  // namespace dnamamba::kernels

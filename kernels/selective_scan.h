@@ -9,6 +9,8 @@
 
 #include "kernels/parallel.h"
 #include "kernels/ragged.h"
+#include "kernels/stream.h"
+#include "kernels/types.h"
 
 namespace dnamamba::kernels {
 
@@ -18,41 +20,41 @@ template <typename T>
 struct SelectiveScanInputs {
   Ragged ragged;
   std::int64_t channels = 0;
-  std::int64_t states = 0;           ///< 1 … 256
-  const T* x = nullptr;              ///< [T, E]
-  const T* delta = nullptr;          ///< [T, E] before bias and softplus
-  const T* A = nullptr;              ///< [E, N] negative
-  const T* B = nullptr;              ///< [T, N]
-  const T* C = nullptr;              ///< [T, N]
-  const T* D = nullptr;              ///< [E] or null: no skip
-  const T* z = nullptr;              ///< [T, E] or null: no gate
-  const T* delta_bias = nullptr;     ///< [E] or null: 0
-  const T* initial_state = nullptr;  ///< [S, E, N] or null: 0
+  std::int64_t states = 0;                 ///< 1 … 256
+  const T* x = nullptr;                    ///< [T, E]
+  const T* delta = nullptr;                ///< [T, E] before bias and softplus
+  const Wide<T>* A = nullptr;              ///< [E, N] negative
+  const T* B = nullptr;                    ///< [T, N]
+  const T* C = nullptr;                    ///< [T, N]
+  const Wide<T>* D = nullptr;              ///< [E] or null: no skip
+  const T* z = nullptr;                    ///< [T, E] or null: no gate
+  const Wide<T>* delta_bias = nullptr;     ///< [E] or null: 0
+  const Wide<T>* initial_state = nullptr;  ///< [S, E, N] or null: 0
   bool reverse = false;
 };
 
 /// y and final_state may not alias an input.
 template <typename T>
 struct SelectiveScanOutputs {
-  T* y = nullptr;            ///< [T, E]
-  T* final_state = nullptr;  ///< [S, E, N] or null: not wanted; an empty sequence passes its initial state on
+  T* y = nullptr;                  ///< [T, E]
+  Wide<T>* final_state = nullptr;  ///< [S, E, N] or null: not wanted; an empty sequence passes its initial state on
 };
 
 /// What arrives (dy, dfinal_state) and what is wanted. Gradients are written, not added. A null wanted pointer is not
 /// computed.
 template <typename T>
 struct SelectiveScanGradients {
-  const T* dy = nullptr;            ///< [T, E]
-  const T* dfinal_state = nullptr;  ///< [S, E, N] or null: 0
-  T* dx = nullptr;                  ///< [T, E]
-  T* ddelta = nullptr;              ///< [T, E]
-  T* dA = nullptr;                  ///< [E, N]
-  T* dB = nullptr;                  ///< [T, N]
-  T* dC = nullptr;                  ///< [T, N]
-  T* dD = nullptr;                  ///< [E]; null when D is
-  T* dz = nullptr;                  ///< [T, E]; null when z is
-  T* ddelta_bias = nullptr;         ///< [E]; null when delta_bias is
-  T* dinitial_state = nullptr;      ///< [S, E, N] or null
+  const T* dy = nullptr;                  ///< [T, E]
+  const Wide<T>* dfinal_state = nullptr;  ///< [S, E, N] or null: 0
+  T* dx = nullptr;                        ///< [T, E]
+  T* ddelta = nullptr;                    ///< [T, E]
+  Wide<T>* dA = nullptr;                  ///< [E, N]
+  T* dB = nullptr;                        ///< [T, N]
+  T* dC = nullptr;                        ///< [T, N]
+  Wide<T>* dD = nullptr;                  ///< [E]; null when D is
+  T* dz = nullptr;                        ///< [T, E]; null when z is
+  Wide<T>* ddelta_bias = nullptr;         ///< [E]; null when delta_bias is
+  Wide<T>* dinitial_state = nullptr;      ///< [S, E, N] or null
 };
 
 // Every function: T = float or double. @throws std::invalid_argument for sizes outside the ranges above or missing
@@ -79,5 +81,22 @@ template <typename T>
 void selective_scan_backward(const SelectiveScanInputs<T>& in, const SelectiveScanGradients<T>& gradients,
                              void* workspace, const ParallelFor& parallel);
 }  // namespace cpu
+
+/// T = float or BFloat16, states and sums in float. Pointers to the device's memory; work is put on the stream and not
+/// waited for. Parallel over the length too: the result does not depend on the device, and on where a sequence is cut
+/// only by rounding.
+namespace cuda {
+/// Bytes of workspace that selective_scan needs (256-byte aligned by the caller).
+template <typename T>
+std::int64_t selective_scan_workspace(const SelectiveScanInputs<T>& in);
+template <typename T>
+void selective_scan(const SelectiveScanInputs<T>& in, const SelectiveScanOutputs<T>& out, void* workspace,
+                    Stream stream);
+template <typename T>
+std::int64_t selective_scan_backward_workspace(const SelectiveScanInputs<T>& in);
+template <typename T>
+void selective_scan_backward(const SelectiveScanInputs<T>& in, const SelectiveScanGradients<T>& gradients,
+                             void* workspace, Stream stream);
+}  // namespace cuda
 
 }  // namespace dnamamba::kernels

@@ -1,7 +1,4 @@
 # Everything that comes from outside, found once. Debian 12's packages unless said.
-if(DNAMAMBA_CUDA)
-  message(FATAL_ERROR "DNAMAMBA_CUDA: this version has no CUDA operators")
-endif()
 find_program(DNAMAMBA_CCACHE ccache)
 if(DNAMAMBA_CCACHE AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
   # What ccache asks for to work with precompiled headers of GCC.
@@ -32,6 +29,9 @@ if(DNAMAMBA_TESTS)
 endif()
 if(DNAMAMBA_TORCH)
   include(LibTorch)
+  if(DNAMAMBA_CUDA)
+    include(Cuda)
+  endif()
 endif()
 if(NOT DNAMAMBA_SANITIZE)
   include(Arrow)

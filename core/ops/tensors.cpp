@@ -13,26 +13,27 @@ const kernels::ParallelFor& torch_threads() {
   return threads;
 }
 
-at::Tensor checked(std::string_view name, const at::Tensor& tensor, at::IntArrayRef shape, at::ScalarType dtype) {
+at::Tensor checked(std::string_view name, const at::Tensor& tensor, at::IntArrayRef shape, at::ScalarType dtype,
+                   at::Device device) {
   TORCH_CHECK(tensor.defined(), name, " is missing");
   TORCH_CHECK(tensor.sizes() == shape, name, " has shape ", tensor.sizes(), ", not ", shape);
   TORCH_CHECK(tensor.scalar_type() == dtype, name, " is ", tensor.scalar_type(), ", not ", dtype);
-  TORCH_CHECK(tensor.device().is_cpu(), name, " is on ", tensor.device(), ", not on the CPU");
+  TORCH_CHECK(tensor.device() == device, name, " is on ", tensor.device(), ", not on ", device);
   return tensor.contiguous();
 }
 
 OptionalTensor checked(std::string_view name, const OptionalTensor& tensor, at::IntArrayRef shape,
-                       at::ScalarType dtype) {
+                       at::ScalarType dtype, at::Device device) {
   if (!given(tensor)) return std::nullopt;
-  return checked(name, *tensor, shape, dtype);
+  return checked(name, *tensor, shape, dtype, device);
 }
 
 at::Tensor no_tensor(const at::Tensor& like) {
   return at::empty({0}, like.options());
 }
 
-at::Tensor workspace(std::int64_t bytes) {
-  return at::empty({bytes}, at::TensorOptions().dtype(at::kByte));  // LibTorch's CPU allocator aligns to 64 bytes
+at::Tensor workspace(std::int64_t bytes, at::Device device) {
+  return at::empty({bytes}, at::TensorOptions().dtype(at::kByte).device(device));  // aligned so by LibTorch's allocators
 }
 
 }  // namespace dnamamba::ops

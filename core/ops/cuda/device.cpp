@@ -1,0 +1,28 @@
+#include "core/ops/cuda/device.h"
+
+#include <ATen/ops/empty.h>
+
+namespace dnamamba::ops {
+namespace {
+
+/// Where the last offsets went. Holding the host's tensor keeps its address from being anyone else's.
+struct LastOffsets {
+  at::Tensor on_host, on_device;
+  std::int64_t version = 0;
+  c10::cuda::CUDAStream stream = c10::cuda::getDefaultCUDAStream();
+};
+
+}  // namespace
+
+const std::int64_t* offsets_on_device(const OptionalTensor& offsets) {
+  if (!given(offsets) || offsets->size(0) == 2) return nullptr;
+  thread_local LastOffsets last;
+  const c10::cuda::CUDAStream stream = c10::cuda::getCurrentCUDAStream();
+  if (!last.on_host.is_same(*offsets) || last.version != offsets->_version() || last.stream != stream) {
+    const at::Tensor pinned = offsets->contiguous().pin_memory();
+    last = {*offsets, pinned.to(stream.device(), /*non_blocking=*/true), offsets->_version(), stream};
+  }
+  return values<std::int64_t>(last.on_device);
+}
+
+}  // namespace dnamamba::ops
