@@ -202,6 +202,7 @@ void check(const EmbedTokensSizes& sizes, const std::uint8_t* tokens, const void
   template void check(const TokenLossInputs<T>&, const TokenLossGradients<T>&);
 DNAMAMBA_INSTANTIATE(float)
 DNAMAMBA_INSTANTIATE(double)
+DNAMAMBA_INSTANTIATE(BFloat16)
 #undef DNAMAMBA_INSTANTIATE
 
 }  // namespace dnamamba::kernels

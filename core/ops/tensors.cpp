@@ -22,8 +22,8 @@ at::Tensor checked(std::string_view name, const at::Tensor& tensor, at::IntArray
   return tensor.contiguous();
 }
 
-OptionalTensor checked(std::string_view name, const OptionalTensor& tensor, at::IntArrayRef shape,
-                       at::ScalarType dtype, at::Device device) {
+OptionalTensor checked(std::string_view name, const OptionalTensor& tensor, at::IntArrayRef shape, at::ScalarType dtype,
+                       at::Device device) {
   if (!given(tensor)) return std::nullopt;
   return checked(name, *tensor, shape, dtype, device);
 }
@@ -33,7 +33,8 @@ at::Tensor no_tensor(const at::Tensor& like) {
 }
 
 at::Tensor workspace(std::int64_t bytes, at::Device device) {
-  return at::empty({bytes}, at::TensorOptions().dtype(at::kByte).device(device));  // aligned so by LibTorch's allocators
+  return at::empty({bytes},
+                   at::TensorOptions().dtype(at::kByte).device(device));  // aligned so by LibTorch's allocators
 }
 
 }  // namespace dnamamba::ops

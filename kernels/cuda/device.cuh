@@ -12,6 +12,12 @@
 
 namespace dnamamba::kernels::cuda {
 
+__device__ __forceinline__ float widened(float value) {
+  return value;
+}
+__device__ __forceinline__ float widened(BFloat16 value) {
+  return __uint_as_float(static_cast<std::uint32_t>(value.bits) << 16);
+}
 __device__ __forceinline__ float load(const float* from) {
   return __ldg(from);
 }

@@ -83,8 +83,8 @@ void embed_tokens_backward(const EmbedTokensSizes& sizes, const std::uint8_t* to
   check_launch("embed_tokens_backward");
 }
 
-#define DNAMAMBA_INSTANTIATE(T)                                                                                      \
-  template void embed_tokens(const EmbedTokensSizes&, const std::uint8_t*, const Wide<T>*, T*, Stream);              \
+#define DNAMAMBA_INSTANTIATE(T)                                                                         \
+  template void embed_tokens(const EmbedTokensSizes&, const std::uint8_t*, const Wide<T>*, T*, Stream); \
   template void embed_tokens_backward(const EmbedTokensSizes&, const std::uint8_t*, const T*, Wide<T>*, void*, Stream);
 DNAMAMBA_INSTANTIATE(float)
 DNAMAMBA_INSTANTIATE(BFloat16)

@@ -30,7 +30,7 @@ void sum_rows(const float* from, std::int64_t rows, std::int64_t columns, T* to,
   using namespace sum_rows_detail;
   if (to == nullptr || columns == 0) return;
   kernel<<<static_cast<unsigned>(ceil_div(columns, kColumns)), dim3(kColumns, kRows), 0, stream>>>(from, rows, columns,
-                                                                                                  to);
+                                                                                                   to);
 }
 
 }  // namespace dnamamba::kernels::cuda

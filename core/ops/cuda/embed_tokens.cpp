@@ -8,8 +8,8 @@ namespace {
 
 struct OnCuda : Cuda {
   template <typename T>
-  static void forward(const kernels::EmbedTokensSizes& sizes, const std::uint8_t* tokens,
-                      const kernels::Wide<T>* table, T* out) {
+  static void forward(const kernels::EmbedTokensSizes& sizes, const std::uint8_t* tokens, const kernels::Wide<T>* table,
+                      T* out) {
     kernels::cuda::embed_tokens<T>(sizes, tokens, table, out, current_stream());
   }
   template <typename T>

@@ -1,0 +1,70 @@
+// What the passes of the selective scan share: the arguments of a group of states, and the step size.
+#pragma once
+#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/runs.cuh"
+#include "kernels/selective_scan.h"
+
+namespace dnamamba::kernels::cuda {
+
+/// Tokens between the states that the backward pass keeps.
+inline constexpr int kSubRun = 32;
+
+/// Up to 16 states of all channels, of the operator's N: more of them are worked on one group after the other.
+template <typename T>
+struct ScanGroup {
+  SelectiveScanInputs<T> in;
+  int first_state;  ///< of the group
+  bool last;        ///< of the groups
+
+  __device__ float A2(int e, int n) const {  // A * log2(e); 0 behind the last state
+    const int state = first_state + n;
+    return state < in.states ? in.A[e * in.states + state] * kLog2E : 0.0F;
+  }
+  __device__ float token_value(const T* matrix, std::int64_t row, int n) const {  // of B or C
+    const int state = first_state + n;
+    return state < in.states ? load(matrix + row * in.states + state) : 0.0F;
+  }
+};
+
+/// log(1 + e) / e for e in [0, 1]. Minimax polynomials: 8e-6 in the worst case, where activations have 8 bits, and
+/// 1e-7.
+template <typename T>
+__device__ __forceinline__ float log1p_over(float e);
+template <>
+__device__ __forceinline__ float log1p_over<BFloat16>(float e) {
+  float p = fmaf(-0.0238691363F, e, 0.101222269F);
+  p = fmaf(p, e, -0.21004869F);
+  p = fmaf(p, e, 0.325206697F);
+  p = fmaf(p, e, -0.499361366F);
+  return fmaf(p, e, 0.999991596F);
+}
+template <>
+__device__ __forceinline__ float log1p_over<float>(float e) {
+  float p = fmaf(0.00523269083F, e, -0.0295052286F);
+  p = fmaf(p, e, 0.0782259479F);
+  p = fmaf(p, e, -0.136632457F);
+  p = fmaf(p, e, 0.191060081F);
+  p = fmaf(p, e, -0.24842982F);
+  p = fmaf(p, e, 0.333190978F);
+  p = fmaf(p, e, -0.499994934F);
+  return fmaf(p, e, 0.99999994F);
+}
+
+/// softplus(v). By log1p: what is small keeps its digits.
+template <typename T>
+__device__ __forceinline__ float step_size(float v) {
+  const float e = exp2_fast(-kLog2E * fabsf(v));
+  return fmaf(e, log1p_over<T>(e), fmaxf(v, 0.0F));  // NaN stays: by e
+}
+
+/// softplus'(v) by dt = softplus(v): 1 - exp(-dt), without the difference where dt is small.
+__device__ __forceinline__ float step_slope(float dt) {
+  float p = fmaf(dt, -1.0F / 720.0F, 1.0F / 120.0F);
+  p = fmaf(p, dt, -1.0F / 24.0F);
+  p = fmaf(p, dt, 1.0F / 6.0F);
+  p = fmaf(p, dt, -0.5F);
+  p = fmaf(p, dt, 1.0F);
+  return dt < 0.25F ? p * dt : 1.0F - exp2_fast(-kLog2E * dt);
+}
+
+}  // namespace dnamamba::kernels::cuda

@@ -1,0 +1,94 @@
+// Parallel over the length: sequences are cut into runs. Forward: the states that every run makes of zeros, what every
+// run starts with by carrying these on, and the outputs from there.
+#include "kernels/selective_scan.h"
+
+#include <algorithm>
+
+#include "kernels/arguments.h"
+#include "kernels/cpu/partition.h"
+#include "kernels/cuda/scan_carry.cuh"
+#include "kernels/cuda/scan_walk.cuh"
+
+namespace dnamamba::kernels::cuda {
+namespace {
+
+using cpu::Workspace;
+
+/// Long runs where there are many tokens: less to carry. Short ones where there are few: more to do side by side.
+template <typename T>
+int run_length(const SelectiveScanInputs<T>& in) {
+  const std::int64_t work = in.ragged.tokens() * in.channels;
+  return work >= std::int64_t{1} << 26 ? 256 : work >= std::int64_t{1} << 24 ? 128 : 64;
+}
+
+template <typename T>
+struct ForwardStore {
+  float *states, *step_sums, *partial;
+
+  ForwardStore(const SelectiveScanInputs<T>& in, const RunGrid& grid, Workspace& memory)
+      : states(memory.take<float>(grid.places() * in.channels * (in.states <= 8 ? 8 : 16))),
+        step_sums(memory.take<float>(grid.places() * in.channels)),
+        partial(in.states > 16 ? memory.take<float>(grid.tokens * in.channels) : nullptr) {}
+};
+
+template <typename T, int NS, int kChannels>
+void forward_group(const ScanGroup<T>& group, const SelectiveScanOutputs<T>& out, const RunGrid& grid,
+                   const ForwardStore<T>& store, Stream stream) {
+  const WalkArguments<T> arguments{.group = group,
+                                   .grid = grid,
+                                   .states = store.states,
+                                   .step_sums = store.step_sums,
+                                   .y = out.y,
+                                   .partial = store.partial};
+  launch_walk<T, NS, kChannels, Walk::kStates>(arguments, stream);
+  launch_carry<false>(CarryArguments<T>{.group = group,
+                                        .grid = grid,
+                                        .NS = NS,
+                                        .states = store.states,
+                                        .step_sums = store.step_sums,
+                                        .first = group.in.initial_state,
+                                        .last = out.final_state},
+                      stream);
+  if (store.partial == nullptr) return launch_walk<T, NS, kChannels, Walk::kOutputs>(arguments, stream);
+  if constexpr (NS == 16) launch_walk<T, NS, kChannels, Walk::kPartialOutputs>(arguments, stream);
+}
+
+}  // namespace
+
+template <typename T>
+std::int64_t selective_scan_workspace(const SelectiveScanInputs<T>& in) {
+  check(in);
+  Workspace counted(nullptr);
+  ForwardStore<T>(in, RunGrid(in.ragged, run_length(in), in.reverse), counted);
+  return counted.bytes();
+}
+
+template <typename T>
+void selective_scan(const SelectiveScanInputs<T>& in, const SelectiveScanOutputs<T>& out, void* workspace,
+                    Stream stream) {
+  check(in, out);
+  const RunGrid grid(in.ragged, run_length(in), in.reverse);
+  Workspace memory(workspace);
+  const ForwardStore<T> store(in, grid, memory);
+  const int NS = in.states <= 8 ? 8 : 16, states = static_cast<int>(in.states);
+  for (int first = 0; first < states; first += NS) {
+    const ScanGroup<T> group{in, first, first + NS >= states};
+    const bool pairs = in.channels % 2 == 0;
+    if (NS == 8) {
+      pairs ? forward_group<T, 8, 2>(group, out, grid, store, stream)
+            : forward_group<T, 8, 1>(group, out, grid, store, stream);
+    } else {
+      pairs ? forward_group<T, 16, 2>(group, out, grid, store, stream)
+            : forward_group<T, 16, 1>(group, out, grid, store, stream);
+    }
+  }
+}
+
+#define DNAMAMBA_INSTANTIATE(T)                                                  \
+  template std::int64_t selective_scan_workspace(const SelectiveScanInputs<T>&); \
+  template void selective_scan(const SelectiveScanInputs<T>&, const SelectiveScanOutputs<T>&, void*, Stream);
+DNAMAMBA_INSTANTIATE(float)
+DNAMAMBA_INSTANTIATE(BFloat16)
+#undef DNAMAMBA_INSTANTIATE
+
+}  // namespace dnamamba::kernels::cuda
