@@ -11,6 +11,7 @@
 #include "apps/exit_status.h"
 #include "apps/machine.h"
 #include "core/base/error.h"
+#include "core/engine/run_settings.h"
 #include "core/model/registry.h"
 #include "kernels/instruction_set.h"
 
@@ -47,6 +48,7 @@ std::vector<Fact> facts_of_machine(const Machine& machine) {
   return {{"processor", machine.processor.empty() ? "unknown" : machine.processor},
           {"vector units", joined(machine.vector_features)},
           {"kernels", std::string(kernels::cpu::instruction_set())},
+          {"GPU", engine::gpu_description()},
           {"threads", std::to_string(machine.threads)},
           {"memory", concat(gigabytes(machine.memory), ", ", gigabytes(machine.available_memory), " available",
                             machine.memory_limit ? concat(", limited to ", gigabytes(*machine.memory_limit)) : "")}};

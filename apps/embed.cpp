@@ -123,9 +123,9 @@ tokens::Strand strand_from(const std::string& word, const tokens::Alphabet& alph
   return word == "both" ? tokens::Strand::kBoth : alphabet.fields().default_strand;
 }
 
-engine::EmbedOptions job_of(const EmbedCommand& command, const model::Model& model) {
+engine::EmbedOptions job_of(const EmbedCommand& command, const engine::Compute& compute, const model::Model& model) {
   engine::EmbedOptions job;
-  cli::fill_input(command.sequences, &job);
+  cli::fill_input(command.sequences, compute, &job);
   job.plan.pool = pool_from(command.pool);
   if (command.window > 0) job.plan.window = command.window;
   if (command.stride > 0) job.plan.stride = command.stride;
@@ -242,10 +242,10 @@ class Report {
 int run_embed(const Arguments& arguments) {
   const auto command = parse_embed(arguments);
   if (!command) return 0;
-  engine::require_device(command->device);
+  const engine::Compute compute = engine::choose_compute(command->device, command->precision);
   engine::set_threads(command->threads);
-  const model::Model model = cli::load_model(command->model, command->precision);
-  const engine::EmbedOptions job = job_of(*command, model);
+  const model::Model model = cli::load_model(command->model, compute);
+  const engine::EmbedOptions job = job_of(*command, compute, model);
   const auto report = command->report.empty() ? nullptr : std::make_unique<Report>(*command, model);
   const auto writer = outputs::open_embedding_writer(command->output, outputs::parse_embedding_format(command->format),
                                                      {.width = model.config.d_model,

@@ -83,7 +83,7 @@ std::optional<GenerateCommand> parse_generate(const Arguments& arguments) {
 
 engine::GenerateOptions job_of(const GenerateCommand& command) {
   engine::GenerateOptions job;
-  cli::fill_input(command.prompts, &job);
+  cli::fill_input(command.prompts, engine::Compute{}, &job);
   job.length = command.length;
   job.number = command.number;
   job.temperature = command.temperature;
@@ -99,7 +99,7 @@ int run_generate(const Arguments& arguments) {
   const auto command = parse_generate(arguments);
   if (!command) return 0;
   engine::set_threads(command->threads);
-  const model::Model model = cli::load_model(command->model, "fp32");
+  const model::Model model = cli::load_model(command->model, engine::Compute{});
   files::AtomicFile out = command->output == "-" ? files::AtomicFile::standard_output()
                                                  : files::AtomicFile(command->output, command->force);
   Progress progress("generate", "bases");

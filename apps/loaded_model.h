@@ -3,6 +3,9 @@
 #include <boost/program_options/options_description.hpp>
 #include <string>
 
+namespace dnamamba::engine {
+struct Compute;
+}
 namespace dnamamba::model {
 struct Model;
 }
@@ -17,8 +20,8 @@ struct ModelOptions {
 /// -m, --model and --alphabet.
 void add_model(boost::program_options::options_description& group, ModelOptions* options);
 
-/// The model, with the letters that it carries or that were named. @throws base::UsageError if it carries none, or
-/// more than it has ids for; what model::load_model() throws.
-model::Model load_model(const ModelOptions& options, const std::string& precision);
+/// The model, where it is computed, with the letters that it carries or that were named. @throws base::UsageError if it
+/// carries none, or more than it has ids for; what model::load_model() throws.
+model::Model load_model(const ModelOptions& options, const engine::Compute& compute);
 
 }  // namespace dnamamba::apps::cli

@@ -134,17 +134,20 @@ void add_device(po::options_description& group, std::string* device) {
   };
   auto* value = new ReadValue<std::string>(device, read);
   value->default_value(*device)->value_name("DEVICE");
-  group.add_options()("device", value, "auto or cpu; this version computes on processors only");
+  group.add_options()("device", value, "auto: a GPU if there is one; cpu, cuda, or cuda:N for one of several");
 }
 
 void add_precision(po::options_description& group, std::string* precision) {
   group.add_options()("precision", choice(precision, {"auto", "fp32", "bf16", "fp64"}),
-                      "type of the activations, fp32 or fp64; auto: fp32 (bf16 needs a GPU)");
+                      "type of the activations; auto: bf16 on a GPU, with float32 states, else fp32. fp64: on CPUs");
 }
 
 void add_segment(po::options_description& group, std::int64_t* segment) {
-  group.add_options()("segment", number(segment, 1),
-                      "tokens computed at a time: more take more memory, the answer is the same");
+  auto* value = number(segment, 1);
+  if (*segment == 0) value->default_value(*segment, "auto");
+  group.add_options()("segment", value,
+                      "tokens computed at a time: more take more memory, the answer is the same; auto: what suits "
+                      "the device");
 }
 
 void add_seed(po::options_description& group, std::int64_t* seed) {

@@ -36,7 +36,8 @@ struct PretrainCommand {
   bool one_strand = false;
   std::int64_t seed = 1;
   std::int64_t threads = 0;
-  std::string device = "auto";
+  std::string device = "auto", precision = "auto";
+  std::int64_t micro_batch = 0, segment = 0;  // 0: what suits the device
 };
 
 std::optional<PretrainCommand> parse_pretrain(const Arguments& arguments) {
@@ -78,7 +79,8 @@ std::optional<PretrainCommand> parse_pretrain(const Arguments& arguments) {
                      "optimiser steps, the length of the schedule")(
           "context", cli::number(&job.context, 1)->value_name("BASES"), "length of a training sequence")(
           "batch", cli::number(&job.batch, 1)->value_name("TOKENS"), "of an optimiser step")(
-          "micro-batch", cli::number(&job.micro_batch, 1)->value_name("TOKENS"), "computed at a time")(
+          "micro-batch", cli::number(&command.micro_batch, 0)->default_value(0, "auto")->value_name("TOKENS"),
+          "computed at a time")(
           "rate", po::value(&job.optimiser.rate)->default_value(job.optimiser.rate, "0.004")->value_name("X"),
           "highest learning rate; then a cosine")(
           "warmup", po::value(&job.optimiser.warmup)->default_value(job.optimiser.warmup, "0.1")->value_name("X"),
@@ -97,7 +99,8 @@ std::optional<PretrainCommand> parse_pretrain(const Arguments& arguments) {
   auto& running = description.group("Running");
   cli::add_threads(running, &command.threads);
   cli::add_device(running, &command.device);
-  cli::add_segment(running, &job.segment);
+  cli::add_precision(running, &command.precision);
+  cli::add_segment(running, &command.segment);
   description.example("a small model of a genome, in minutes on a laptop",
                       "dnamamba pretrain genome.fa.gz --steps 300 -o my-model");
   description.example(
@@ -183,10 +186,12 @@ void log_step(const engine::PretrainReport& report, std::int64_t steps) {
 }  // namespace
 
 int run_pretrain(const Arguments& arguments) {
-  const auto command = parse_pretrain(arguments);
+  auto command = parse_pretrain(arguments);
   if (!command) return 0;
-  engine::require_device(command->device);
   engine::set_threads(command->threads);
+  command->job.compute = engine::choose_compute(command->device, command->precision);
+  command->job.segment = command->job.compute.training_segment(command->segment);
+  command->job.micro_batch = command->job.compute.training_segment(command->micro_batch);
   model::Model model = initial_model(*command);
   base::log_info(
       base::concat(model::describe(model.config), "; ", model::count_parameters(model.config), " parameters"));

@@ -82,9 +82,9 @@ tokens::Strand strand_from(const std::string& word) {
   return word == "reverse" ? tokens::Strand::kReverse : tokens::Strand::kForward;
 }
 
-engine::ScoreOptions job_of(const ScoreCommand& command) {
+engine::ScoreOptions job_of(const ScoreCommand& command, const engine::Compute& compute) {
   engine::ScoreOptions job;
-  cli::fill_input(command.sequences, &job);
+  cli::fill_input(command.sequences, compute, &job);
   job.strand = strand_from(command.strand);
   return job;
 }
@@ -103,10 +103,10 @@ void report(const engine::ScoreCounts& counts, const ScoreCommand& command) {
 int run_score(const Arguments& arguments) {
   const auto command = parse_score(arguments);
   if (!command) return 0;
-  engine::require_device(command->device);
+  const engine::Compute compute = engine::choose_compute(command->device, command->precision);
   engine::set_threads(command->threads);
-  const model::Model model = cli::load_model(command->model, command->precision);
-  const engine::ScoreOptions job = job_of(*command);
+  const model::Model model = cli::load_model(command->model, compute);
+  const engine::ScoreOptions job = job_of(*command, compute);
   const auto writer = outputs::open_track_writer(
       command->output, {.force = command->force, .window = command->window, .quantity = "bits_per_base"});
   Progress progress("score", "bases");

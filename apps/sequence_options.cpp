@@ -20,11 +20,11 @@ void require_sequences(const SequenceOptions& options) {
   require(!options.paths.empty(), "no input: give FASTA, FASTQ, SAM, BAM or CRAM files, or - for standard input");
 }
 
-void fill_input(const SequenceOptions& options, engine::SequenceInput* job) {
+void fill_input(const SequenceOptions& options, const engine::Compute& compute, engine::SequenceInput* job) {
   job->inputs = options.paths;
   job->reading = reading(options.input);
   job->reading.decompression_threads = 1;
-  job->segment = options.segment;
+  job->segment = compute.inference_segment(options.segment);
   job->invalid = tokens::parse_invalid_policy(options.invalid);
   job->soft_mask = tokens::parse_soft_mask_policy(options.soft_mask);
 }

@@ -8,8 +8,9 @@
 #include "apps/input_options.h"
 
 namespace dnamamba::engine {
+struct Compute;
 struct SequenceInput;
-}
+}  // namespace dnamamba::engine
 
 namespace dnamamba::apps::cli {
 
@@ -19,7 +20,7 @@ struct SequenceOptions {
   InputOptions input;
   std::string invalid = "error";
   std::string soft_mask = "keep";
-  std::int64_t segment = 8'192;
+  std::int64_t segment = 0;  ///< 0: what suits the device
 };
 
 /// SEQUENCES and the group "Input".
@@ -30,6 +31,6 @@ void add_letters(po::options_description& group, SequenceOptions* options);
 /// @throws base::UsageError if nothing is to be read.
 void require_sequences(const SequenceOptions& options);
 /// Into the job: what was asked for. @throws what reading() throws.
-void fill_input(const SequenceOptions& options, engine::SequenceInput* job);
+void fill_input(const SequenceOptions& options, const engine::Compute& compute, engine::SequenceInput* job);
 
 }  // namespace dnamamba::apps::cli

@@ -46,7 +46,7 @@ class SizeNotice {
 EmbedCounts embed(const EmbedOptions& options, const model::Model& model, outputs::EmbeddingWriter& writer,
                   const RecordProgress& progress, EmbedMap* map) {
   const tokens::Alphabet& alphabet = alphabet_of(model);
-  const model::Backbone backbone(model.config, model.parameters);
+  const model::Backbone backbone(model.config, model.parameters, model.activations);
   const std::int64_t width = model.config.d_model;
   const char strand = strand_letter(options.plan.strand);
   SizeNotice notice(width);

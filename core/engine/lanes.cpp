@@ -60,7 +60,7 @@ void Lanes::run(const std::vector<Piece>& pieces) {
   }
   model::State before;
   if (any_state) {
-    const model::State fresh = model::zero_state(backbone_.config(), 1, backbone_.dtype());
+    const model::State fresh = model::zero_state(backbone_.config(), 1, backbone_.options());
     std::vector<const model::State*> states;
     for (const Piece& piece : pieces) states.push_back(piece.lane->read > 0 ? &piece.lane->state : &fresh);
     before = model::join_states(states);

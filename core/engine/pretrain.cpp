@@ -36,6 +36,8 @@ json settings_of(const PretrainOptions& options, const model::Model& model) {
           {"batch", options.batch},
           {"micro_batch", options.micro_batch},
           {"segment", options.segment},
+          {"device", options.compute.device.is_cuda() ? "cuda" : "cpu"},
+          {"activations", c10::toString(options.compute.activations)},
           {"sample_by", options.sample_by == train::SampleBy::kLength ? "length" : "file"},
           {"reverse_complement", options.reverse_complement},
           {"seed", options.seed},
@@ -56,14 +58,14 @@ class Run {
         model_(std::move(model)),
         settings_(settings_of(options, model_)),
         progress_(progress),
-        moments_(resume()),
+        moments_(resume_and_place()),
         tokenizer_(*model_.alphabet, options.invalid),
         training_(read_files(options.inputs, tokenizer_)),
         validation_(read_files(options.validation, tokenizer_)),
         sampler_(training_, *model_.alphabet,
                  {options.context, options.sample_by, options.reverse_complement, options.seed}),
         optimiser_(model_.config, model_.parameters, options.optimiser),
-        backbone_(model_.config, model_.parameters) {
+        backbone_(model_.config, model_.parameters, model_.activations) {
     if (done_ > 0) optimiser_.set_moments(moments_);
     moments_.clear();
   }
@@ -95,6 +97,11 @@ class Run {
 
  private:
   // Takes weights and history from the checkpoint, if there is one; the optimiser's moments are returned.
+  files::TensorMap resume_and_place() {
+    files::TensorMap moments = resume();
+    place(model_, options_.compute);
+    return moments;
+  }
   files::TensorMap resume() {
     if (options_.checkpoint.empty() || !fs::exists(options_.checkpoint)) return {};
     Checkpoint checkpoint = load_checkpoint(options_.checkpoint, settings_);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/engine/run_settings.h"
 #include "core/model/model_folder.h"
 #include "core/train/adamw.h"
 #include "core/train/segment_sampler.h"
@@ -18,8 +19,9 @@ struct PretrainOptions {
   std::vector<std::string> validation;  ///< the same; never trained on
   std::string output;                   ///< the model's folder
   bool force = false;
-  std::int64_t context = 1024;        ///< bases a training sequence has before its last target
-  std::int64_t batch = 65'536;        ///< tokens of an optimiser step
+  std::int64_t context = 1024;  ///< bases a training sequence has before its last target
+  std::int64_t batch = 65'536;  ///< tokens of an optimiser step
+  Compute compute;
   std::int64_t micro_batch = 16'384;  ///< tokens computed at a time, whole sequences
   std::int64_t segment = 16'384;      ///< longer contexts are streamed in segments of this many tokens
   train::SampleBy sample_by = train::SampleBy::kLength;

@@ -6,6 +6,7 @@
 #include <torch/version.h>
 
 #include "core/base/error.h"
+#include "core/ops/cuda_module.h"
 
 namespace dnamamba::engine {
 namespace {
@@ -16,22 +17,50 @@ std::int64_t available_processors() {
   return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
+at::Device choose_device(const std::string& device) {
+  if (device == "cpu") return at::kCPU;
+  if (device == "auto") return ops::cuda_device_count() > 0 ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+  if (!ops::why_no_cuda().empty())
+    throw base::UsageError(base::concat("--device ", device, ": ", ops::why_no_cuda(), "; use --device cpu"));
+  const std::string number = device.starts_with("cuda:") ? device.substr(5) : "0";
+  const int index = std::stoi(number);
+  if (index >= ops::cuda_device_count())
+    throw base::UsageError(
+        base::concat("--device ", device, ": there are ", ops::cuda_device_count(), " GPUs, numbered from 0"));
+  return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
+}
+
+at::ScalarType choose_activations(const std::string& precision, bool gpu) {
+  if (precision == "fp32") return at::kFloat;
+  if (precision == "auto") return gpu ? at::kBFloat16 : at::kFloat;
+  if (precision == "bf16" && gpu) return at::kBFloat16;
+  if (precision == "bf16") throw base::UsageError("--precision bf16 needs a GPU; on a CPU use fp32");
+  if (precision == "fp64" && !gpu) return at::kDouble;
+  if (precision == "fp64") throw base::UsageError("--precision fp64 needs --device cpu");
+  throw base::UsageError("--precision " + precision + " is not one of auto, fp32, bf16, fp64");
+}
+
 }  // namespace
 
 void set_threads(std::int64_t threads) {
   at::set_num_threads(static_cast<int>(threads > 0 ? threads : available_processors()));
 }
 
-at::ScalarType activation_type(const std::string& precision) {
-  if (precision == "auto" || precision == "fp32") return at::kFloat;
-  if (precision == "fp64") return at::kDouble;
-  if (precision == "bf16") throw base::UsageError("--precision bf16 needs a GPU; on a CPU use fp32");
-  throw base::UsageError("--precision " + precision + " is not one of auto, fp32, bf16, fp64");
+Compute choose_compute(const std::string& device, const std::string& precision) {
+  const at::Device where = choose_device(device);
+  return {where, choose_activations(precision, where.is_cuda())};
 }
 
-void require_device(const std::string& device) {
-  if (device == "auto" || device == "cpu") return;
-  throw base::UsageError("--device " + device + ": this version runs on CPUs only; use --device cpu");
+void place(model::Model& model, const Compute& compute) {
+  for (auto& [name, parameter] : model.parameters) parameter = parameter.to(compute.device, compute.wide());
+  model.activations = compute.activations;
+}
+
+std::string gpu_description() {
+  if (!ops::why_no_cuda().empty()) return ops::why_no_cuda();
+  std::string text;
+  for (const std::string& name : ops::cuda_device_names()) text += (text.empty() ? "" : ", ") + name;
+  return text.empty() ? "none" : text;
 }
 
 std::string libtorch_version() {

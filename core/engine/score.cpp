@@ -9,7 +9,7 @@ namespace dnamamba::engine {
 ScoreCounts score(const ScoreOptions& options, const model::Model& model, outputs::TrackWriter& writer,
                   const RecordProgress& progress) {
   const tokens::Alphabet& alphabet = alphabet_of(model);
-  const model::Backbone backbone(model.config, model.parameters);
+  const model::Backbone backbone(model.config, model.parameters, model.activations);
   ScoreCounts counts;
   RecordJob job;
   job.strands = tokens::strand_count(options.strand);

@@ -11,6 +11,7 @@
 
 #include "core/base/error.h"
 #include "core/heads/language_head.h"
+#include "core/ops/tensors.h"
 
 namespace dnamamba::engine {
 namespace {
@@ -31,10 +32,13 @@ class ScoreLane : public Lane {
     weights_.resize(count);
     std::transform(targets_.begin(), targets_.end(), weights_.begin(),
                    [&](std::uint8_t token) { return record_.is_base(token) ? 1.0F : 0.0F; });
-    const at::Tensor nats = heads::next_token_loss(record_.backbone(), hidden.narrow(0, 0, count),
-                                                   at::from_blob(targets_.data(), {count}, at::kByte),
-                                                   at::from_blob(weights_.data(), {count}, at::kFloat))
-                                .to(at::kDouble);
+    const at::Device device = hidden.device();
+    const at::Tensor nats =
+        heads::next_token_loss(record_.backbone(), hidden.narrow(0, 0, count),
+                               ops::to_device(at::from_blob(targets_.data(), {count}, at::kByte), device),
+                               ops::to_device(at::from_blob(weights_.data(), {count}, at::kFloat), device))
+            .to(at::kDouble)
+            .cpu();
     const double* values = nats.const_data_ptr<double>();
     bits_.resize(count);
     for (std::int64_t i = 0; i < count; ++i) {

@@ -1,10 +1,14 @@
 #include "core/heads/window_pooler.h"
 
+#include <ATen/ops/from_blob.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "core/base/error.h"
+#include "core/ops/tensors.h"
+#include "core/ops/window_sums.h"
 
 namespace dnamamba::heads {
 
@@ -14,44 +18,83 @@ WindowPooler::WindowPooler(Pool pool, std::int64_t width, const tokens::WindowPl
 
 void WindowPooler::add(std::span<const std::uint8_t> tokens, const at::Tensor& hidden, const Sink& sink) {
   if (tokens.empty()) return;
-  const at::Tensor rows = hidden.contiguous();
-  if (rows.scalar_type() == at::kDouble) {
-    add_rows(tokens, rows.const_data_ptr<double>(), sink);
+  if (hidden.is_cuda() && pool_ == Pool::kMean) {
+    add_sums(tokens, hidden, sink);
+  } else if (hidden.scalar_type() == at::kDouble) {
+    add_rows(tokens, hidden.contiguous().const_data_ptr<double>(), sink);
   } else {
-    add_rows(tokens, rows.const_data_ptr<float>(), sink);
+    add_rows(tokens, hidden.to(at::kCPU, at::kFloat).contiguous().const_data_ptr<float>(), sink);
   }
   read_ += static_cast<std::int64_t>(tokens.size());
 }
 
-template <typename T>
-void WindowPooler::add_rows(std::span<const std::uint8_t> tokens, const T* rows, const Sink& sink) {
-  const auto count = static_cast<std::int64_t>(tokens.size());
+/// Calls add(window) for those that the next `count` tokens touch, in the order in which they are read.
+template <typename Add>
+void WindowPooler::for_each_window(std::int64_t count, const Add& add) {
   const std::int64_t first = reverse_ ? plan_.length() - read_ - count : read_;
   const tokens::Range windows = plan_.touching({first, first + count});
   if (!reverse_) {
-    for (std::int64_t w = windows.first; w < windows.last; ++w) add_window(w, tokens, rows, sink);
+    for (std::int64_t w = windows.first; w < windows.last; ++w) add(w);
   } else {
-    for (std::int64_t w = windows.last - 1; w >= windows.first; --w) add_window(w, tokens, rows, sink);
+    for (std::int64_t w = windows.last - 1; w >= windows.first; --w) add(w);
   }
 }
 
-template <typename T>
-void WindowPooler::add_window(std::int64_t window, std::span<const std::uint8_t> tokens, const T* rows,
-                              const Sink& sink) {
-  // The window in reading order: [first, last) of all tokens of the strand.
+/// Of the next `count` tokens those in the window, in reading order.
+tokens::Range WindowPooler::rows_of(std::int64_t window, std::int64_t count) const {
   const tokens::Range place = plan_.window(window);
   const std::int64_t first = reverse_ ? plan_.length() - place.last : place.first;
   const std::int64_t last = reverse_ ? plan_.length() - place.first : place.last;
+  return {std::max(first - read_, std::int64_t{0}), std::min(last - read_, count)};
+}
+
+WindowPooler::Open& WindowPooler::open_window(std::int64_t window) {
   Open& open = open_[window];
   if (open.values.empty())
     open.values.assign(width_, pool_ == Pool::kMax ? -std::numeric_limits<double>::infinity() : 0.0);
-  const std::int64_t begin = std::max(first - read_, std::int64_t{0});
-  const std::int64_t end = std::min(last - read_, static_cast<std::int64_t>(tokens.size()));
-  for (std::int64_t i = begin; i < end; ++i)
-    if (pool_ == Pool::kNone || tokens[i] != ambiguous_) add_row(open, rows + i * width_);
-  if (read_ + end < last) return;
-  finish(window, open, sink);
+  return open;
+}
+
+/// `end`: of the next tokens, behind the last that was added.
+void WindowPooler::finish_if_read(std::int64_t window, std::int64_t end, const Sink& sink) {
+  const tokens::Range place = plan_.window(window);
+  if (read_ + end < (reverse_ ? plan_.length() - place.first : place.last)) return;
+  finish(window, open_.at(window), sink);
   open_.erase(window);
+}
+
+template <typename T>
+void WindowPooler::add_rows(std::span<const std::uint8_t> tokens, const T* rows, const Sink& sink) {
+  for_each_window(static_cast<std::int64_t>(tokens.size()), [&](std::int64_t window) {
+    Open& open = open_window(window);
+    const tokens::Range own = rows_of(window, static_cast<std::int64_t>(tokens.size()));
+    for (std::int64_t i = own.first; i < own.last; ++i)
+      if (pool_ == Pool::kNone || tokens[i] != ambiguous_) add_row(open, rows + i * width_);
+    finish_if_read(window, own.last, sink);
+  });
+}
+
+void WindowPooler::add_sums(std::span<const std::uint8_t> tokens, const at::Tensor& hidden, const Sink& sink) {
+  const auto count = static_cast<std::int64_t>(tokens.size());
+  std::vector<std::int64_t> windows, ranges;
+  for_each_window(count, [&](std::int64_t window) {
+    const tokens::Range own = rows_of(window, count);
+    windows.push_back(window);
+    ranges.insert(ranges.end(), {own.first, own.last});
+  });
+  if (windows.empty()) return;
+  const at::Tensor ids = at::from_blob(const_cast<std::uint8_t*>(tokens.data()), {count}, at::kByte);
+  const at::Tensor sums = ops::window_sums(
+      hidden, ops::to_device(ids, hidden.device()),
+      at::from_blob(ranges.data(), {static_cast<std::int64_t>(windows.size()), 2}, at::kLong), ambiguous_);
+  const double* row = sums.const_data_ptr<double>();
+  for (std::size_t w = 0; w < windows.size(); ++w, row += width_) {
+    Open& open = open_window(windows[w]);
+    const std::span<const std::uint8_t> own = tokens.subspan(ranges[2 * w], ranges[2 * w + 1] - ranges[2 * w]);
+    open.count += static_cast<std::int64_t>(own.size()) - std::count(own.begin(), own.end(), ambiguous_);
+    for (std::int64_t d = 0; d < width_; ++d) open.values[d] += row[d];
+    finish_if_read(windows[w], ranges[2 * w + 1], sink);
+  }
 }
 
 template <typename T>

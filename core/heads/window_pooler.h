@@ -25,7 +25,8 @@ class WindowPooler {
   /// plan. Tokens equal to `ambiguous` are left out of mean and max, and are not the last one.
   WindowPooler(Pool pool, std::int64_t width, const tokens::WindowPlan& plan, bool reverse, std::uint8_t ambiguous);
 
-  /// The next tokens [n] and their vectors [n, width], float32 or float64. Hands finished windows to `sink`.
+  /// The next tokens [n] and their vectors [n, width], float32 or float64, or on a GPU, where means are formed there.
+  /// Hands finished windows to `sink`.
   /// @throws base::Error, naming the position, where a vector of an unambiguous token holds a NaN or an infinity.
   void add(std::span<const std::uint8_t> tokens, const at::Tensor& hidden, const Sink& sink);
 
@@ -34,10 +35,14 @@ class WindowPooler {
     std::vector<double> values;
     std::int64_t count = 0;
   };
+  void add_sums(std::span<const std::uint8_t> tokens, const at::Tensor& hidden, const Sink& sink);
+  template <typename Add>
+  void for_each_window(std::int64_t count, const Add& add);
+  [[nodiscard]] tokens::Range rows_of(std::int64_t window, std::int64_t count) const;
+  void finish_if_read(std::int64_t window, std::int64_t end, const Sink& sink);
+  Open& open_window(std::int64_t window);
   template <typename T>
   void add_rows(std::span<const std::uint8_t> tokens, const T* rows, const Sink& sink);
-  template <typename T>
-  void add_window(std::int64_t window, std::span<const std::uint8_t> tokens, const T* rows, const Sink& sink);
   template <typename T>
   void add_row(Open& open, const T* row) const;
   void finish(std::int64_t window, const Open& open, const Sink& sink);

@@ -7,10 +7,11 @@
 
 namespace dnamamba::model {
 
-Backbone::Backbone(const ModelConfig& config, const Parameters& parameters)
+Backbone::Backbone(const ModelConfig& config, const Parameters& parameters, std::optional<at::ScalarType> activations)
     : config_(config),
       embedding_(parameters.at("backbone.embedding.weight")),
-      final_norm_(config.final_norm, config.norm_epsilon, parameters, "backbone.norm_f"),
+      activations_(activations.value_or(embedding_.scalar_type())),
+      final_norm_(config.final_norm, config, parameters, "backbone.norm_f"),
       head_(config.tie_embeddings ? embedding_ : parameters.at("lm_head.weight")) {
   for (const LayerConfig& layer : config.layers) {
     if (layer.direction == Direction::kReverse)
@@ -24,7 +25,7 @@ Backbone::Output Backbone::advance(const Segment& segment) const {
   if (segment.layer < -1 || segment.layer > last)
     throw base::Error(base::concat("layer ", segment.layer, " is not between 0 and ", last));
   Output out;
-  at::Tensor hidden = ops::embed_tokens(segment.tokens, embedding_);
+  at::Tensor hidden = ops::embed_tokens(ops::to_device(segment.tokens, embedding_.device()), embedding_, activations_);
   at::Tensor residual;
   const bool continues = segment.state != nullptr && !segment.state->empty();
   const std::int64_t end = segment.layer == -1 ? last : segment.layer;

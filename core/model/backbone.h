@@ -9,12 +9,13 @@ namespace dnamamba::model {
 
 class Backbone {
  public:
-  /// Shares the tensors of `parameters`. @throws base::Error for a config with reverse layers: they need another
-  /// schedule.
-  Backbone(const ModelConfig& config, const Parameters& parameters);
+  /// Shares the tensors of `parameters`, and computes where they are. `activations`: the parameters' dtype, or bfloat16
+  /// over float32 on a GPU. @throws base::Error for a config with reverse layers: they need another schedule.
+  Backbone(const ModelConfig& config, const Parameters& parameters,
+           std::optional<at::ScalarType> activations = std::nullopt);
 
   struct Segment {
-    at::Tensor tokens;                 ///< uint8 [T]
+    at::Tensor tokens;                 ///< uint8 [T] on the host
     ops::OptionalTensor offsets = {};  ///< int64 [S + 1] on the host; absent: one sequence
     const State* state = nullptr;      ///< null or empty: every sequence begins here
     bool want_state = false;           ///< whether segments follow
@@ -31,11 +32,13 @@ class Backbone {
   [[nodiscard]] const ModelConfig& config() const { return config_; }
   /// The rows of the language model head, [vocabulary, d_model]: the embedding's where they are tied.
   [[nodiscard]] const at::Tensor& head_weight() const { return head_; }
-  [[nodiscard]] at::ScalarType dtype() const { return embedding_.scalar_type(); }
+  /// Of parameters and states.
+  [[nodiscard]] at::TensorOptions options() const { return embedding_.options().requires_grad(false); }
 
  private:
   ModelConfig config_;
   at::Tensor embedding_;
+  at::ScalarType activations_;
   std::vector<Block> blocks_;
   AddNorm final_norm_;
   at::Tensor head_;

@@ -29,26 +29,31 @@ struct MakeMixer {
 
 }  // namespace
 
-AddNorm::AddNorm(NormKind kind, double epsilon, const Parameters& parameters, const std::string& name)
-    : kind_(kind), epsilon_(epsilon), weight_(parameters.at(name + ".weight")) {
+AddNorm::AddNorm(NormKind kind, const ModelConfig& model, const Parameters& parameters, const std::string& name)
+    : kind_(kind),
+      epsilon_(model.norm_epsilon),
+      wide_residual_(model.residual == ResidualType::kFloat32),
+      weight_(parameters.at(name + ".weight")) {
   if (kind == NormKind::kLayer) bias_ = parameters.at(name + ".bias");
 }
 
 std::pair<at::Tensor, at::Tensor> AddNorm::operator()(const at::Tensor& hidden, const at::Tensor& residual) const {
-  const auto [normed, sum] = ops::add_rms_norm({.x = hidden,
-                                                .residual = ops::or_absent(residual),
-                                                .weight = weight_,
-                                                .bias = bias_,
-                                                .epsilon = epsilon_,
-                                                .layer_norm = kind_ == NormKind::kLayer});
+  const auto [normed, sum] =
+      ops::add_rms_norm({.x = hidden,
+                         .residual = ops::or_absent(residual),
+                         .weight = weight_,
+                         .bias = bias_,
+                         .epsilon = epsilon_,
+                         .layer_norm = kind_ == NormKind::kLayer,
+                         .residual_dtype = wide_residual_ ? weight_.scalar_type() : hidden.scalar_type()});
   return {normed, sum};
 }
 
 Block::Block(const ModelConfig& model, const LayerConfig& layer, const Parameters& parameters)
-    : norm_(layer.norm, model.norm_epsilon, parameters, prefix_of(layer) + "norm"),
+    : norm_(layer.norm, model, parameters, prefix_of(layer) + "norm"),
       mixer_(std::visit(MakeMixer{model, layer, parameters}, layer.mixer)) {
   if (!layer.mlp) return;
-  mlp_norm_.emplace(layer.norm, model.norm_epsilon, parameters, prefix_of(layer) + "norm2");
+  mlp_norm_.emplace(layer.norm, model, parameters, prefix_of(layer) + "norm2");
   fc1_ = parameters.at(prefix_of(layer) + "mlp.fc1.weight");
   fc2_ = parameters.at(prefix_of(layer) + "mlp.fc2.weight");
 }

@@ -10,7 +10,7 @@ namespace dnamamba::model {
 /// The weights and kind of a norm over the residual stream.
 class AddNorm {
  public:
-  AddNorm(NormKind kind, double epsilon, const Parameters& parameters, const std::string& name);
+  AddNorm(NormKind kind, const ModelConfig& model, const Parameters& parameters, const std::string& name);
 
   /// (norm(hidden + residual), hidden + residual), both [T, d_model]; an undefined residual counts as none.
   [[nodiscard]] std::pair<at::Tensor, at::Tensor> operator()(const at::Tensor& hidden,
@@ -19,6 +19,7 @@ class AddNorm {
  private:
   NormKind kind_;
   double epsilon_;
+  bool wide_residual_;  // the stream is of the weights' type, else of the activations'
   at::Tensor weight_;
   ops::OptionalTensor bias_;
 };

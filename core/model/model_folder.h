@@ -17,7 +17,8 @@ struct Model {
   FolderKind kind = FolderKind::kDnamamba;
   ModelConfig config;
   Parameters parameters;
-  std::optional<tokens::Alphabet> alphabet;  ///< foreign folders carry none
+  std::optional<tokens::Alphabet> alphabet;   ///< foreign folders carry none
+  std::optional<at::ScalarType> activations;  ///< of a Backbone over it, where not the parameters'
 };
 
 /// Reads a folder of any of the three kinds, weights from model.safetensors or pytorch_model.bin. Activations and

@@ -8,14 +8,14 @@
 namespace dnamamba::model {
 namespace {
 
-LayerState zero_layer(const Mamba1Config& mixer, std::int64_t sequences, at::ScalarType dtype) {
-  return Mamba1State{at::zeros({sequences, mixer.d_conv - 1, mixer.d_inner}, dtype),
-                     at::zeros({sequences, mixer.d_inner, mixer.d_state}, dtype)};
+LayerState zero_layer(const Mamba1Config& mixer, std::int64_t sequences, const at::TensorOptions& options) {
+  return Mamba1State{at::zeros({sequences, mixer.d_conv - 1, mixer.d_inner}, options),
+                     at::zeros({sequences, mixer.d_inner, mixer.d_state}, options)};
 }
 
-LayerState zero_layer(const Mamba2Config& mixer, std::int64_t sequences, at::ScalarType dtype) {
-  return Mamba2State{at::zeros({sequences, mixer.d_conv - 1, mixer.conv_channels()}, dtype),
-                     at::zeros({sequences, mixer.heads(), mixer.headdim, mixer.d_state}, dtype)};
+LayerState zero_layer(const Mamba2Config& mixer, std::int64_t sequences, const at::TensorOptions& options) {
+  return Mamba2State{at::zeros({sequences, mixer.d_conv - 1, mixer.conv_channels()}, options),
+                     at::zeros({sequences, mixer.heads(), mixer.headdim, mixer.d_state}, options)};
 }
 
 struct AppendTensors {
@@ -30,11 +30,11 @@ struct AppendTensors {
 
 }  // namespace
 
-State zero_state(const ModelConfig& config, std::int64_t sequences, at::ScalarType dtype) {
+State zero_state(const ModelConfig& config, std::int64_t sequences, const at::TensorOptions& options) {
   State state;
   for (const LayerConfig& layer : config.layers)
     state.layers.push_back(
-        std::visit([&](const auto& mixer) { return zero_layer(mixer, sequences, dtype); }, layer.mixer));
+        std::visit([&](const auto& mixer) { return zero_layer(mixer, sequences, options); }, layer.mixer));
   return state;
 }
 

@@ -33,7 +33,7 @@ struct State {
 };
 
 /// The state of `sequences` sequences of which nothing was read: zeros.
-State zero_state(const ModelConfig& config, std::int64_t sequences, at::ScalarType dtype);
+State zero_state(const ModelConfig& config, std::int64_t sequences, const at::TensorOptions& options);
 
 /// Every tensor in a fixed order; what gradients flow through. Changing a tensor behind the pointer changes the state.
 std::vector<at::Tensor*> tensors_of(State& state);

@@ -63,7 +63,7 @@ at::Tensor to_tensor(const files::StoredTensor& stored) {
 }
 
 files::StoredTensor to_stored(const at::Tensor& tensor) {
-  const at::Tensor source = tensor.detach().contiguous();
+  const at::Tensor source = tensor.detach().cpu().contiguous();
   std::vector<std::byte> bytes(source.nbytes());
   if (!bytes.empty()) std::memcpy(bytes.data(), source.const_data_ptr(), bytes.size());
   return files::make_tensor(tensor_type_of(source.scalar_type()), source.sizes().vec(), std::move(bytes));

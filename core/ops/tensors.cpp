@@ -32,6 +32,10 @@ at::Tensor no_tensor(const at::Tensor& like) {
   return at::empty({0}, like.options());
 }
 
+at::Tensor to_device(const at::Tensor& host, at::Device device) {
+  return device.is_cpu() ? host : host.pin_memory().to(device, /*non_blocking=*/true);
+}
+
 at::Tensor workspace(std::int64_t bytes, at::Device device) {
   return at::empty({bytes},
                    at::TensorOptions().dtype(at::kByte).device(device));  // aligned so by LibTorch's allocators

@@ -31,6 +31,9 @@ at::Tensor no_tensor(const at::Tensor& like);
 /// 64-byte aligned bytes, 256-byte aligned on a GPU.
 at::Tensor workspace(std::int64_t bytes, at::Device device = at::kCPU);
 
+/// A tensor of the host's on `device`, on its way there when this returns.
+at::Tensor to_device(const at::Tensor& host, at::Device device);
+
 /// True if the tensor is there.
 inline bool given(const OptionalTensor& tensor) {
   return tensor.has_value() && tensor->defined();

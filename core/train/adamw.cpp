@@ -2,10 +2,13 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/scalar_tensor.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
 #include <torch/optim/adamw.h>
 
 #include <cmath>
 #include <numbers>
+#include <numeric>
 
 #include "core/base/error.h"
 #include "core/model/model_folder.h"
@@ -34,10 +37,12 @@ struct AdamW::Impl {
   std::unique_ptr<torch::optim::AdamW> optimiser;
 
   [[nodiscard]] double gradient_norm() const {
-    double squares = 0;
+    std::vector<at::Tensor> squares;  // waited for together
     for (const auto& [name, parameter] : parameters)
-      if (parameter.grad().defined()) squares += parameter.grad().to(at::kDouble).square().sum().item<double>();
-    return std::sqrt(squares);
+      if (parameter.grad().defined()) squares.push_back(parameter.grad().to(at::kDouble).square().sum());
+    const at::Tensor on_host = squares.empty() ? at::zeros({0}, at::kDouble) : at::stack(squares).cpu();
+    const double* const values = on_host.const_data_ptr<double>();
+    return std::sqrt(std::accumulate(values, values + on_host.numel(), 0.0));
   }
 };
 
@@ -105,8 +110,8 @@ void AdamW::set_moments(const files::TensorMap& moments) {
       throw base::Error("the checkpoint holds no optimiser state of " + name);
     auto state = std::make_unique<torch::optim::AdamWParamState>();
     state->step(updates_made);
-    state->exp_avg(model::to_tensor(first->second));
-    state->exp_avg_sq(model::to_tensor(second->second));
+    state->exp_avg(model::to_tensor(first->second).to(parameter.device()));
+    state->exp_avg_sq(model::to_tensor(second->second).to(parameter.device()));
     if (state->exp_avg().sizes() != parameter.sizes() || state->exp_avg_sq().sizes() != parameter.sizes())
       throw base::Error("the checkpoint's optimiser state of " + name + " has another shape than the parameter");
     impl_->optimiser->state()[parameter.unsafeGetTensorImpl()] = std::move(state);

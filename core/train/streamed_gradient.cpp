@@ -2,13 +2,15 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/from_blob.h>
-#include <ATen/ops/scalar_tensor.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/stack.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
 
 #include "core/base/error.h"
 #include "core/heads/language_head.h"
+#include "core/ops/tensors.h"
 
 namespace dnamamba::train {
 namespace {
@@ -32,8 +34,10 @@ SegmentResult run_segment(const model::Backbone& backbone, const NextTokenBatch&
                                .offsets = view(part.inputs.offsets, at::kLong),
                                .state = &before,
                                .want_state = want_state});
+  const at::Device device = out.hidden.device();
   const at::Tensor losses =
-      heads::next_token_loss(backbone, out.hidden, view(part.targets, at::kByte), view(part.weights, at::kFloat));
+      heads::next_token_loss(backbone, out.hidden, ops::to_device(view(part.targets, at::kByte), device),
+                             ops::to_device(view(part.weights, at::kFloat), device));
   return {losses.sum(at::kDouble), std::move(out.state)};
 }
 
@@ -63,6 +67,19 @@ std::vector<at::Tensor> gradients_of(State& leaves) {
   return gradients;
 }
 
+// Waits for the device, once for all segments.
+double total_of(const std::vector<at::Tensor>& losses) {
+  const at::Tensor on_host = at::stack(losses).cpu();
+  double total = 0;
+  for (std::int64_t i = 0; i < on_host.size(0); ++i) {
+    const double loss = on_host.const_data_ptr<double>()[i];
+    if (!std::isfinite(loss))
+      throw base::Error(base::concat("the loss is not finite in segment ", on_host.size(0) - 1 - i, " of the batch"));
+    total += loss;
+  }
+  return total;
+}
+
 }  // namespace
 
 LossSum streamed_gradient(const model::Backbone& backbone, const NextTokenBatch& batch, std::int64_t segment,
@@ -71,17 +88,16 @@ LossSum streamed_gradient(const model::Backbone& backbone, const NextTokenBatch&
   if (sum.weight == 0) return sum;
   if (!(total_weight > 0)) throw base::Error("the weight of an optimiser step must be positive where a batch's is");
   std::vector<State> states = boundary_states(backbone, batch, segment);
+  std::vector<at::Tensor> losses;    // of the segments, from the last
   std::vector<at::Tensor> arriving;  // gradients of the final state, from the right
   for (auto i = static_cast<std::int64_t>(states.size()) - 1; i >= 0; --i) {
     State before = as_leaves(std::move(states[i]));
     states.pop_back();
     const NextTokenBatch part = batch.segment(i * segment, segment);
     SegmentResult result = run_segment(backbone, part, before, /*want_state=*/!arriving.empty());
-    const double loss = result.loss.item<double>();
-    if (!std::isfinite(loss)) throw base::Error(base::concat("the loss is not finite in segment ", i, " of the batch"));
-    sum.loss += loss;
+    losses.push_back(result.loss.detach());
     torch::autograd::variable_list roots{result.loss};
-    torch::autograd::variable_list gradients{at::scalar_tensor(1.0 / total_weight, at::kDouble)};
+    torch::autograd::variable_list gradients{at::full({}, 1.0 / total_weight, result.loss.options())};
     std::size_t next = 0;
     for (const at::Tensor* tensor : model::tensors_of(result.state)) {
       const at::Tensor& gradient = arriving.at(next++);
@@ -92,6 +108,7 @@ LossSum streamed_gradient(const model::Backbone& backbone, const NextTokenBatch&
     torch::autograd::backward(roots, gradients);
     arriving = gradients_of(before);
   }
+  sum.loss = total_of(losses);
   return sum;
 }
 

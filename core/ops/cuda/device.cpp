@@ -1,9 +1,22 @@
 #include "core/ops/cuda/device.h"
 
-#include <ATen/ops/empty.h>
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAFunctions.h>
+#include <torch/library.h>
 
 namespace dnamamba::ops {
 namespace {
+
+std::vector<std::string> device_names() {
+  std::vector<std::string> names;
+  for (int device = 0; device < c10::cuda::device_count(); ++device) {
+    cudaDeviceProp properties{};
+    C10_CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
+    names.push_back(c10::str(properties.name, " (", properties.totalGlobalMem >> 30U, " GiB, compute capability ",
+                             properties.major, ".", properties.minor, ")"));
+  }
+  return names;
+}
 
 /// Where the last offsets went. Holding the host's tensor keeps its address from being anyone else's.
 struct LastOffsets {
@@ -23,6 +36,10 @@ const std::int64_t* offsets_on_device(const OptionalTensor& offsets) {
     last = {*offsets, pinned.to(stream.device(), /*non_blocking=*/true), offsets->_version(), stream};
   }
   return values<std::int64_t>(last.on_device);
+}
+
+TORCH_LIBRARY_FRAGMENT(dnamamba, library) {
+  library.def("cuda_device_names() -> str[]", device_names);
 }
 
 }  // namespace dnamamba::ops

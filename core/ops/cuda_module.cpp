@@ -1,0 +1,44 @@
+#include "core/ops/cuda_module.h"
+
+#include <ATen/Context.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <dlfcn.h>
+
+#include "core/ops/operator_call.h"
+
+namespace dnamamba::ops {
+namespace {
+
+constexpr const char* kModule = "libdnamamba_cuda.so";
+
+std::string load() {
+  // Stays loaded until the process ends. Found where the program looks for its libraries.
+  if (::dlopen(kModule, RTLD_NOW | RTLD_LOCAL) == nullptr) {
+    const char* const reason = ::dlerror();
+    return std::string("no GPU module: ") + (reason == nullptr ? "it can't be loaded" : reason);
+  }
+  if (!at::globalContext().hasCUDA()) return "no GPU, or no driver for it";
+  // Products in full precision and in the same order every time.
+  at::globalContext().setAllowTF32CuBLAS(false);
+  at::globalContext().setAllowBF16ReductionCuBLAS(/*allow_reduced_precision=*/false);
+  return "";
+}
+
+}  // namespace
+
+const std::string& why_no_cuda() {
+  static const std::string reason = load();
+  return reason;
+}
+
+std::vector<std::string> cuda_device_names() {
+  if (cuda_device_count() == 0) return {};
+  static const auto op = find_operator<std::vector<std::string>()>("dnamamba::cuda_device_names");
+  return op.call();
+}
+
+int cuda_device_count() {
+  return why_no_cuda().empty() ? at::detail::getCUDAHooks().getNumGPUs() : 0;
+}
+
+}  // namespace dnamamba::ops
