@@ -204,4 +204,8 @@ DNAMAMBA_INSTANTIATE(float)
 DNAMAMBA_INSTANTIATE(double)
 #undef DNAMAMBA_INSTANTIATE
 
+template void check(const CausalConv1dInputs<BFloat16>&);
+template void check(const CausalConv1dInputs<BFloat16>&, const CausalConv1dOutputs<BFloat16>&);
+template void check(const CausalConv1dInputs<BFloat16>&, const CausalConv1dGradients<BFloat16>&);
+
 }  // namespace dnamamba::kernels

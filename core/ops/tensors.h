@@ -22,8 +22,8 @@ at::Tensor checked(std::string_view name, const at::Tensor& tensor, at::IntArray
                    at::Device device = at::kCPU);
 
 /// The same for a tensor that may be absent; undefined counts as absent.
-OptionalTensor checked(std::string_view name, const OptionalTensor& tensor, at::IntArrayRef shape,
-                       at::ScalarType dtype, at::Device device = at::kCPU);
+OptionalTensor checked(std::string_view name, const OptionalTensor& tensor, at::IntArrayRef shape, at::ScalarType dtype,
+                       at::Device device = at::kCPU);
 
 /// An empty tensor [0] of the options given: what an operator returns in the place of an output that was not asked for.
 at::Tensor no_tensor(const at::Tensor& like);
@@ -94,7 +94,8 @@ void refusing(Body&& body) {
   }
 }
 
-/// Calls body.template operator()<float or double>() for the dtype. @throws c10::Error for any other, and as refusing().
+/// Calls body.template operator()<float or double>() for the dtype. @throws c10::Error for any other, and as
+/// refusing().
 template <typename Body>
 void dispatch_floating(at::ScalarType dtype, std::string_view op, Body&& body) {
   TORCH_CHECK(dtype == at::kFloat || dtype == at::kDouble, op, " on the CPU takes float32 or float64, not ", dtype);
@@ -113,6 +114,8 @@ struct Cpu {
   static void dispatch(at::Device /*device*/, at::ScalarType dtype, std::string_view op, Body&& body) {
     dispatch_floating(dtype, op, body);
   }
+  /// Where kernels of the current device read offsets, besides the host's memory: nowhere.
+  static const std::int64_t* offsets_on_device(const OptionalTensor& /*offsets*/) { return nullptr; }
 };
 
 }  // namespace dnamamba::ops
