@@ -94,13 +94,12 @@ void check(const CausalConv1dInputs<T>& in, const CausalConv1dGradients<T>& grad
 
 namespace {
 
-template <typename T>
-void check_rows(const AddRmsNormInputs<T>& in) {
+template <typename T, typename R>
+void check_rows(const AddRmsNormInputs<T, R>& in) {
   require(in.rows >= 0, "add_rms_norm: rows must not be negative");
   require(in.columns >= 1, "add_rms_norm: columns must be at least 1");
   require(in.epsilon >= 0, "add_rms_norm: epsilon must not be negative");
   require(in.weight != nullptr, "add_rms_norm: weight is missing");
-  require(in.x != nullptr || in.rows == 0, "add_rms_norm: x is missing");
 }
 
 template <typename T>
@@ -119,18 +118,18 @@ void check_tokens(const TokenLossInputs<T>& in) {
 
 }  // namespace
 
-template <typename T>
-void check(const AddRmsNormInputs<T>& in, const AddRmsNormOutputs<T>& out) {
+template <typename T, typename R>
+void check(const AddRmsNormInputs<T, R>& in, const AddRmsNormOutputs<T, R>& out) {
   check_rows(in);
+  require(in.x != nullptr || in.rows == 0, "add_rms_norm: x is missing");
   require(out.y != nullptr || in.rows == 0, "add_rms_norm: y is missing");
 }
 
-template <typename T>
-void check(const AddRmsNormInputs<T>& in, const AddRmsNormGradients<T>& gradients) {
+template <typename T, typename R>
+void check(const AddRmsNormInputs<T, R>& in, const AddRmsNormGradients<T, R>& gradients) {
   check_rows(in);
-  require(in.residual == nullptr, "add_rms_norm: the backward pass takes the sum as x, and no residual");
+  require(gradients.r != nullptr || in.rows == 0, "add_rms_norm: r is missing");
   require(gradients.dy != nullptr || in.rows == 0, "add_rms_norm: dy is missing");
-  require(gradients.dr != nullptr || in.rows == 0, "add_rms_norm: dr is missing");
 }
 
 template <typename T>
@@ -193,8 +192,8 @@ void check(const EmbedTokensSizes& sizes, const std::uint8_t* tokens, const void
   template void check(const CausalConv1dInputs<T>&);                                    \
   template void check(const CausalConv1dInputs<T>&, const CausalConv1dOutputs<T>&);     \
   template void check(const CausalConv1dInputs<T>&, const CausalConv1dGradients<T>&);   \
-  template void check(const AddRmsNormInputs<T>&, const AddRmsNormOutputs<T>&);         \
-  template void check(const AddRmsNormInputs<T>&, const AddRmsNormGradients<T>&);       \
+  template void check(const AddRmsNormInputs<T, T>&, const AddRmsNormOutputs<T, T>&);   \
+  template void check(const AddRmsNormInputs<T, T>&, const AddRmsNormGradients<T, T>&); \
   template void check_rows(const GatedRmsNormInputs<T>&);                               \
   template void check(const GatedRmsNormInputs<T>&, const T*);                          \
   template void check(const GatedRmsNormInputs<T>&, const GatedRmsNormGradients<T>&);   \
@@ -204,5 +203,13 @@ DNAMAMBA_INSTANTIATE(float)
 DNAMAMBA_INSTANTIATE(double)
 DNAMAMBA_INSTANTIATE(BFloat16)
 #undef DNAMAMBA_INSTANTIATE
+
+template void check(const CausalConv1dInputs<BFloat16>&);
+template void check(const CausalConv1dInputs<BFloat16>&, const CausalConv1dOutputs<BFloat16>&);
+template void check(const CausalConv1dInputs<BFloat16>&, const CausalConv1dGradients<BFloat16>&);
+template void check(const AddRmsNormInputs<BFloat16, float>&, const AddRmsNormOutputs<BFloat16, float>&);
+template void check(const AddRmsNormInputs<BFloat16, float>&, const AddRmsNormGradients<BFloat16, float>&);
+template void check(const AddRmsNormInputs<BFloat16, BFloat16>&, const AddRmsNormOutputs<BFloat16, BFloat16>&);
+template void check(const AddRmsNormInputs<BFloat16, BFloat16>&, const AddRmsNormGradients<BFloat16, BFloat16>&);
 
 }  // namespace dnamamba::kernels

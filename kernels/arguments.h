@@ -39,10 +39,10 @@ void check(const CausalConv1dInputs<T>& in, const CausalConv1dOutputs<T>& out);
 template <typename T>
 void check(const CausalConv1dInputs<T>& in, const CausalConv1dGradients<T>& gradients);
 
-template <typename T>
-void check(const AddRmsNormInputs<T>& in, const AddRmsNormOutputs<T>& out);
-template <typename T>
-void check(const AddRmsNormInputs<T>& in, const AddRmsNormGradients<T>& gradients);
+template <typename T, typename R>
+void check(const AddRmsNormInputs<T, R>& in, const AddRmsNormOutputs<T, R>& out);
+template <typename T, typename R>
+void check(const AddRmsNormInputs<T, R>& in, const AddRmsNormGradients<T, R>& gradients);
 
 template <typename T>
 void check_rows(const GatedRmsNormInputs<T>& in);

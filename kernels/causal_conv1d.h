@@ -6,6 +6,8 @@
 
 #include "kernels/parallel.h"
 #include "kernels/ragged.h"
+#include "kernels/stream.h"
+#include "kernels/types.h"
 
 namespace dnamamba::kernels {
 
@@ -17,29 +19,30 @@ struct CausalConv1dInputs {
   Ragged ragged;
   std::int64_t channels = 0;
   std::int64_t width = 0;
-  const T* x = nullptr;              ///< [T, E]
-  const T* weight = nullptr;         ///< [E, K]
-  const T* bias = nullptr;           ///< [E] or null
-  const T* initial_state = nullptr;  ///< [S, K-1, E] or null: zeros
+  const T* x = nullptr;                    ///< [T, E]
+  const Wide<T>* weight = nullptr;         ///< [E, K]
+  const Wide<T>* bias = nullptr;           ///< [E] or null
+  const Wide<T>* initial_state = nullptr;  ///< [S, K-1, E] or null: zeros
   bool silu = true;
   bool reverse = false;
 };
 
+/// y and final_state may not alias an input.
 template <typename T>
 struct CausalConv1dOutputs {
-  T* y = nullptr;            ///< [T, E]
-  T* final_state = nullptr;  ///< [S, K-1, E] or null; with fewer than K-1 tokens, part of the initial state moves up
+  T* y = nullptr;                  ///< [T, E]
+  Wide<T>* final_state = nullptr;  ///< [S, K-1, E] or null; with fewer than K-1 tokens, the initial state moves up
 };
 
 /// Gradients are written, not added; a null wanted pointer is not computed.
 template <typename T>
 struct CausalConv1dGradients {
-  const T* dy = nullptr;            ///< [T, E]
-  const T* dfinal_state = nullptr;  ///< [S, K-1, E] or null: 0
-  T* dx = nullptr;                  ///< [T, E]
-  T* dweight = nullptr;             ///< [E, K]
-  T* dbias = nullptr;               ///< [E]; null when bias is
-  T* dinitial_state = nullptr;      ///< [S, K-1, E] or null
+  const T* dy = nullptr;                  ///< [T, E]
+  const Wide<T>* dfinal_state = nullptr;  ///< [S, K-1, E] or null: 0
+  T* dx = nullptr;                        ///< [T, E]
+  Wide<T>* dweight = nullptr;             ///< [E, K]
+  Wide<T>* dbias = nullptr;               ///< [E]; null when bias is
+  Wide<T>* dinitial_state = nullptr;      ///< [S, K-1, E] or null
 };
 
 // Every function: T = float or double. @throws std::invalid_argument for sizes outside the ranges above or missing
@@ -61,5 +64,17 @@ template <typename T>
 void causal_conv1d_backward(const CausalConv1dInputs<T>& in, const CausalConv1dGradients<T>& gradients, void* workspace,
                             const ParallelFor& parallel);
 }  // namespace cpu
+
+/// T = float or BFloat16, states and sums in float. Pointers to the device's memory; work is put on the stream and not
+/// waited for.
+namespace cuda {
+template <typename T>
+void causal_conv1d(const CausalConv1dInputs<T>& in, const CausalConv1dOutputs<T>& out, Stream stream);
+template <typename T>
+std::int64_t causal_conv1d_backward_workspace(const CausalConv1dInputs<T>& in);  ///< bytes
+template <typename T>
+void causal_conv1d_backward(const CausalConv1dInputs<T>& in, const CausalConv1dGradients<T>& gradients, void* workspace,
+                            Stream stream);
+}  // namespace cuda
 
 }  // namespace dnamamba::kernels

@@ -1,112 +1,42 @@
 #include "core/ops/causal_conv1d.h"
 
-#include <ATen/ops/empty.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include "core/ops/causal_conv1d_binding.h"
 #include "core/ops/operator_call.h"
-#include "core/ops/ragged_offsets.h"
-#include "kernels/causal_conv1d.h"
 
 namespace dnamamba::ops {
 namespace {
 
 using at::Tensor;
-using Forward = std::tuple<Tensor, Tensor>;
-using Backward = std::tuple<Tensor, Tensor, Tensor, Tensor>;
+using Forward = ConvForward;
+using Backward = ConvBackward;
 
-std::vector<std::int64_t> state_shape(const Tensor& x, const Tensor& weight, const OptionalTensor& offsets) {
-  TORCH_CHECK(x.dim() == 2, "x must be [tokens, channels], not ", x.sizes());
-  TORCH_CHECK(weight.dim() == 2, "weight must be [channels, width], not ", weight.sizes());
-  return {sequence_count(offsets), weight.size(1) - 1, x.size(1)};
-}
-
-// The tensors of a call, checked and contiguous, as the kernels' struct.
-template <typename T>
-struct BoundInputs {
-  CausalConv1d call;
-  RaggedOffsets offsets;
-  kernels::CausalConv1dInputs<T> inputs;
-
-  explicit BoundInputs(const CausalConv1d& given_call)
-      : call(given_call), offsets(given_call.offsets, given_call.x.size(0)) {
-    const std::int64_t channels = call.x.size(1), width = call.weight.size(1);
-    const auto dtype = call.x.scalar_type();
-    call.x = checked("x", call.x, call.x.sizes(), dtype);
-    call.weight = checked("weight", call.weight, {channels, width}, dtype);
-    call.bias = checked("bias", call.bias, {channels}, dtype);
-    call.initial_state =
-        checked("initial_state", call.initial_state, state_shape(call.x, call.weight, call.offsets), dtype);
-    inputs = {.ragged = offsets.ragged(),
-              .channels = channels,
-              .width = width,
-              .x = call.x.template const_data_ptr<T>(),
-              .weight = call.weight.template const_data_ptr<T>(),
-              .bias = pointer<T>(call.bias),
-              .initial_state = pointer<T>(call.initial_state),
-              .silu = call.silu,
-              .reverse = call.reverse};
+struct OnCpu : Cpu {
+  template <typename T>
+  static void forward(const kernels::CausalConv1dInputs<T>& in, const kernels::CausalConv1dOutputs<T>& out) {
+    kernels::cpu::causal_conv1d<T>(in, out, torch_threads());
+  }
+  template <typename T>
+  static std::int64_t workspace_bytes(const kernels::CausalConv1dInputs<T>& in) {
+    return kernels::cpu::causal_conv1d_backward_workspace<T>(in);
+  }
+  template <typename T>
+  static void backward(const kernels::CausalConv1dInputs<T>& in, const kernels::CausalConv1dGradients<T>& gradients,
+                       void* workspace) {
+    kernels::cpu::causal_conv1d_backward<T>(in, gradients, workspace, torch_threads());
   }
 };
 
-Forward forward_meta(const Tensor& x, const Tensor& weight, const OptionalTensor& /*bias*/,
-                     const OptionalTensor& offsets, const OptionalTensor& /*initial_state*/, bool want_final_state,
-                     bool /*silu*/, bool /*reverse*/) {
-  const auto shape = state_shape(x, weight, offsets);
-  return {at::empty(x.sizes(), x.options()), want_final_state ? at::empty(shape, x.options()) : no_tensor(x)};
-}
-
-Forward forward_cpu(const Tensor& x, const Tensor& weight, const OptionalTensor& bias, const OptionalTensor& offsets,
-                    const OptionalTensor& initial_state, bool want_final_state, bool silu, bool reverse) {
-  auto [y, final_state] = forward_meta(x, weight, bias, offsets, initial_state, want_final_state, silu, reverse);
-  dispatch_floating(x.scalar_type(), "causal_conv1d", [&]<typename T>() {
-    const BoundInputs<T> bound({x, weight, bias, offsets, initial_state, false, silu, reverse});
-    kernels::cpu::causal_conv1d<T>(
-        bound.inputs, {y.mutable_data_ptr<T>(), output_pointer<T>(final_state, want_final_state)}, torch_threads());
-  });
-  return {y, final_state};
-}
-
-Backward backward_meta(const Tensor& /*dy*/, const OptionalTensor& /*dfinal_state*/, const Tensor& x,
-                       const Tensor& weight, const OptionalTensor& bias, const OptionalTensor& offsets,
-                       const OptionalTensor& initial_state, bool /*silu*/, bool /*reverse*/) {
-  const auto shape = state_shape(x, weight, offsets);
-  return {at::empty(x.sizes(), x.options()), at::empty(weight.sizes(), x.options()),
-          given(bias) ? at::empty(bias->sizes(), x.options()) : no_tensor(x),
-          given(initial_state) ? at::empty(shape, x.options()) : no_tensor(x)};
-}
-
-Backward backward_cpu(const Tensor& dy, const OptionalTensor& dfinal_state, const Tensor& x, const Tensor& weight,
-                      const OptionalTensor& bias, const OptionalTensor& offsets, const OptionalTensor& initial_state,
-                      bool silu, bool reverse) {
-  Backward out = backward_meta(dy, dfinal_state, x, weight, bias, offsets, initial_state, silu, reverse);
-  auto& [dx, dweight, dbias, dinitial_state] = out;
-  dispatch_floating(x.scalar_type(), "causal_conv1d", [&]<typename T>() {
-    const BoundInputs<T> bound({x, weight, bias, offsets, initial_state, false, silu, reverse});
-    const Tensor dy_checked = checked("dy", dy, x.sizes(), x.scalar_type());
-    const OptionalTensor dfinal =
-        checked("dfinal_state", dfinal_state, state_shape(x, weight, offsets), x.scalar_type());
-    const Tensor space = workspace(kernels::cpu::causal_conv1d_backward_workspace<T>(bound.inputs));
-    kernels::cpu::causal_conv1d_backward<T>(bound.inputs,
-                                            {.dy = dy_checked.const_data_ptr<T>(),
-                                             .dfinal_state = pointer<T>(dfinal),
-                                             .dx = dx.mutable_data_ptr<T>(),
-                                             .dweight = dweight.mutable_data_ptr<T>(),
-                                             .dbias = output_pointer<T>(dbias, given(bias)),
-                                             .dinitial_state = output_pointer<T>(dinitial_state, given(initial_state))},
-                                            space.mutable_data_ptr(), torch_threads());
-  });
-  return out;
-}
-
 Forward call_forward(const CausalConv1d& c) {
-  static const auto op = find_operator<decltype(forward_cpu)>("dnamamba::causal_conv1d");
+  static const auto op = find_operator<decltype(causal_conv1d_forward<OnCpu>)>("dnamamba::causal_conv1d");
   return op.call(c.x, c.weight, c.bias, c.offsets, c.initial_state, c.want_final_state, c.silu, c.reverse);
 }
 
 Backward call_backward(const Tensor& dy, const OptionalTensor& dfinal_state, const CausalConv1d& c) {
-  static const auto op = find_operator<decltype(backward_cpu)>("dnamamba::causal_conv1d_backward");
+  static const auto op = find_operator<decltype(causal_conv1d_backward<OnCpu>)>("dnamamba::causal_conv1d_backward");
   return op.call(dy, dfinal_state, c.x, c.weight, c.bias, c.offsets, c.initial_state, c.silu, c.reverse);
 }
 
@@ -176,12 +106,12 @@ TORCH_LIBRARY_FRAGMENT(dnamamba, library) {
       "-> (Tensor dx, Tensor dweight, Tensor dbias, Tensor dinitial_state)");
 }
 TORCH_LIBRARY_IMPL(dnamamba, CPU, library) {
-  library.impl("causal_conv1d", forward_cpu);
-  library.impl("causal_conv1d_backward", backward_cpu);
+  library.impl("causal_conv1d", causal_conv1d_forward<OnCpu>);
+  library.impl("causal_conv1d_backward", causal_conv1d_backward<OnCpu>);
 }
 TORCH_LIBRARY_IMPL(dnamamba, Meta, library) {
-  library.impl("causal_conv1d", forward_meta);
-  library.impl("causal_conv1d_backward", backward_meta);
+  library.impl("causal_conv1d", causal_conv1d_shape);
+  library.impl("causal_conv1d_backward", causal_conv1d_backward_shape);
 }
 TORCH_LIBRARY_IMPL(dnamamba, Autograd, library) {
   library.impl("causal_conv1d", forward_autograd);

@@ -117,6 +117,8 @@ struct Cpu {
   static void dispatch(at::Device /*device*/, at::ScalarType dtype, std::string_view op, Body&& body) {
     dispatch_floating(dtype, op, body);
   }
+  /// Where kernels of the current device read offsets, besides the host's memory: nowhere.
+  static const std::int64_t* offsets_on_device(const OptionalTensor& /*offsets*/) { return nullptr; }
 };
 
 }  // namespace dnamamba::ops

@@ -90,14 +90,15 @@ template <class D, typename T = hn::TFromD<D>>
 HWY_INLINE void backward_row(D d, const AddRmsNormInputs<T>& in, const AddRmsNormGradients<T>& out, std::int64_t t,
                              T* dweight, T* dbias) {
   const std::int64_t at = t * in.columns;
-  const RowStatistics<T> row = statistics(d, in.x + at, in);
+  const T* const r = out.r + at;
+  const RowStatistics<T> row = statistics(d, r, in);
   const auto mean = hn::Set(d, row.mean);
   const auto scale = hn::Set(d, row.scale);
   auto sum_g = hn::Zero(d);  // g: the gradient of the normalised row
   auto sum_gn = hn::Zero(d);
   for_each_vector(d, in.columns, [&](std::int64_t c, std::int64_t left) HWY_ATTR {
     const auto dy = load_part(d, out.dy + at + c, left);
-    const auto normalised = hn::Mul(hn::Sub(load_part(d, in.x + at + c, left), mean), scale);
+    const auto normalised = hn::Mul(hn::Sub(load_part(d, r + c, left), mean), scale);
     const auto g = hn::Mul(dy, load_part(d, in.weight + c, left));  // 0 beyond the last column
     sum_g = hn::Add(sum_g, g);
     sum_gn = hn::MulAdd(g, normalised, sum_gn);
@@ -107,11 +108,12 @@ HWY_INLINE void backward_row(D d, const AddRmsNormInputs<T>& in, const AddRmsNor
   const auto mean_g = hn::Set(d, in.layer_norm ? mean_of(d, sum_g, in.columns) : T{0});
   const auto mean_gn = hn::Set(d, mean_of(d, sum_gn, in.columns));
   for_each_vector(d, in.columns, [&](std::int64_t c, std::int64_t left) HWY_ATTR {
-    const auto normalised = hn::Mul(hn::Sub(load_part(d, in.x + at + c, left), mean), scale);
+    const auto normalised = hn::Mul(hn::Sub(load_part(d, r + c, left), mean), scale);
     const auto g = hn::Mul(load_part(d, out.dy + at + c, left), load_part(d, in.weight + c, left));
     auto dr = hn::Mul(hn::NegMulAdd(normalised, mean_gn, hn::Sub(g, mean_g)), scale);
     if (out.dresidual_out) dr = hn::Add(dr, load_part(d, out.dresidual_out + at + c, left));
-    store_part(d, dr, out.dr + at + c, left);
+    if (out.dx) store_part(d, dr, out.dx + at + c, left);
+    if (out.dresidual) store_part(d, dr, out.dresidual + at + c, left);
   });
 }
 

@@ -14,6 +14,7 @@ __global__ void kernel(const float* from, std::int64_t rows, std::int64_t column
   const std::int64_t column = static_cast<std::int64_t>(blockIdx.x) * kColumns + threadIdx.x;
   double sum = 0;
   if (column < columns) {
+#pragma unroll 8
     for (std::int64_t row = threadIdx.y; row < rows; row += kRows) sum += from[row * columns + column];
   }
   sums[threadIdx.y][threadIdx.x] = sum;
@@ -31,6 +32,22 @@ void sum_rows(const float* from, std::int64_t rows, std::int64_t columns, T* to,
   if (to == nullptr || columns == 0) return;
   kernel<<<static_cast<unsigned>(ceil_div(columns, kColumns)), dim3(kColumns, kRows), 0, stream>>>(from, rows, columns,
                                                                                                    to);
+}
+
+/// Rows of which there may be many are summed in groups first: kRowGroups of them, and many blocks do it.
+constexpr std::int64_t kRowGroups = 64;
+
+/// The number of rows to have: as many, or more where sum_many_rows wants a multiple of kRowGroups. The rest: zeros.
+inline std::int64_t many_rows(std::int64_t rows) {
+  return rows <= 16 * kRowGroups ? rows : ceil_div(rows, kRowGroups) * kRowGroups;
+}
+
+/// As sum_rows; rows = many_rows(rows), and `scratch` has kRowGroups * columns places.
+template <typename T>
+void sum_many_rows(const float* from, std::int64_t rows, std::int64_t columns, float* scratch, T* to, Stream stream) {
+  if (to == nullptr || rows <= 16 * kRowGroups) return sum_rows(from, rows, columns, to, stream);
+  sum_rows(from, rows / kRowGroups, kRowGroups * columns, scratch, stream);
+  sum_rows(scratch, kRowGroups, columns, to, stream);
 }
 
 }  // namespace dnamamba::kernels::cuda

@@ -55,7 +55,7 @@ void add_rms_norm_backward(const AddRmsNormInputs<T>& in, const AddRmsNormGradie
   const std::int64_t D = in.columns;
   std::vector<double> dweight(static_cast<std::size_t>(D), 0.0), dbias(dweight);
   for (std::int64_t t = 0; t < in.rows; ++t) {
-    const std::vector<double> r = summed_row(in, t);
+    const std::vector<double> r(gradients.r + t * D, gradients.r + (t + 1) * D);
     const RowStatistics row = statistics(r, in.layer_norm, in.epsilon);
     double mean_g = 0, mean_gn = 0;  // g: the gradient of the normalised row n
     for (std::int64_t d = 0; d < D; ++d) {
@@ -70,7 +70,9 @@ void add_rms_norm_backward(const AddRmsNormInputs<T>& in, const AddRmsNormGradie
       const double g = double{gradients.dy[t * D + d]} * in.weight[d];
       const double n = (r[d] - row.mean) * row.scale;
       const double passed = gradients.dresidual_out ? double{gradients.dresidual_out[t * D + d]} : 0.0;
-      gradients.dr[t * D + d] = static_cast<T>((g - mean_g - n * mean_gn) * row.scale + passed);
+      const double dr = (g - mean_g - n * mean_gn) * row.scale + passed;
+      if (gradients.dx) gradients.dx[t * D + d] = static_cast<T>(dr);
+      if (gradients.dresidual) gradients.dresidual[t * D + d] = static_cast<T>(dr);
     }
   }
   for (std::int64_t d = 0; d < D; ++d) {

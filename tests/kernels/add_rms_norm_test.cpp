@@ -65,14 +65,19 @@ template <typename T, typename Function>
 Tensors<T> backward_by(const Norm<T>& norm, const std::vector<T>& r, Function&& function) {
   const T nan = std::numeric_limits<T>::quiet_NaN();
   Tensors<T> out;
-  out["dr"].assign(norm.x.size(), nan);
+  out["dx"].assign(norm.x.size(), nan);
+  out["dresidual"].assign(norm.residual.size(), nan);
   out["dweight"].assign(norm.weight.size(), nan);
   out["dbias"].assign(norm.bias.size(), nan);
   AddRmsNormInputs<T> in = norm.inputs();
-  in.x = r.data();
-  in.residual = nullptr;
-  function(in, AddRmsNormGradients<T>{norm.dy.data(), test::pointer_or_null(norm.dresidual_out), out["dr"].data(),
-                                      out["dweight"].data(), test::pointer_or_null(out["dbias"])});
+  in.x = in.residual = nullptr;
+  function(in, AddRmsNormGradients<T>{.r = r.data(),
+                                      .dy = norm.dy.data(),
+                                      .dresidual_out = test::pointer_or_null(norm.dresidual_out),
+                                      .dx = out["dx"].data(),
+                                      .dresidual = test::pointer_or_null(out["dresidual"]),
+                                      .dweight = out["dweight"].data(),
+                                      .dbias = test::pointer_or_null(out["dbias"])});
   return out;
 }
 
@@ -131,8 +136,8 @@ TEST(AddRmsNormGradient, AgreesWithFiniteDifferences) {
         const Tensors<double> out = on_cpu ? cpu_forward(norm) : reference_forward(norm);
         return test::dot(norm.dy, out.at("y")) + test::dot(norm.dresidual_out, out.at("r"));
       };
-      test::expect_gradient(norm.x, gradients.at("dr"), loss, "x");
-      test::expect_gradient(norm.residual, gradients.at("dr"), loss, "residual");
+      test::expect_gradient(norm.x, gradients.at("dx"), loss, "x");
+      test::expect_gradient(norm.residual, gradients.at("dresidual"), loss, "residual");
       test::expect_gradient(norm.weight, gradients.at("dweight"), loss, "weight");
       test::expect_gradient(norm.bias, gradients.at("dbias"), loss, "bias");
     }
@@ -181,8 +186,8 @@ TEST(AddRmsNormErrors, RefusesArgumentsThatMakeNoSense) {
   run([](auto& in, auto&) { in.x = nullptr; });
   run([](auto& in, auto&) { in.weight = nullptr; });
   run([](auto&, auto& out) { out.y = nullptr; });
-  const AddRmsNormGradients<float> gradients{.dy = y.data(), .dr = y.data()};
-  EXPECT_THROW(reference::add_rms_norm_backward(norm.inputs(), gradients), std::invalid_argument);  // with a residual
+  const AddRmsNormGradients<float> gradients{.dy = y.data(), .dx = y.data()};
+  EXPECT_THROW(reference::add_rms_norm_backward(norm.inputs(), gradients), std::invalid_argument);  // without r
 }
 
 }  // namespace

@@ -37,6 +37,9 @@ struct Cuda {
       }
     });
   }
+  static const std::int64_t* offsets_on_device(const OptionalTensor& offsets) {
+    return ops::offsets_on_device(offsets);
+  }
 };
 
 }  // namespace dnamamba::ops

@@ -1,0 +1,62 @@
+// Ragged sequences as runs of tokens that don't cross their ends: what threads walk over.
+#pragma once
+#include "kernels/arguments.h"
+#include "kernels/cuda/device.cuh"
+#include "kernels/ragged.h"
+
+namespace dnamamba::kernels::cuda {
+
+/// Positions [first, last) of a sequence in the order of reading.
+struct Run {
+  std::int64_t sequence;
+  std::int64_t row;     ///< of position 0
+  std::int64_t step;    ///< from the row of a position to that of the next: 1, or -1 when read backwards
+  std::int64_t length;  ///< of the whole sequence, tokens
+  std::int64_t first, last;
+
+  /// False for a place with no run in it. A sequence without tokens has one run, without tokens.
+  __device__ bool exists() const { return first == 0 || first < last; }
+  __device__ bool ends_the_sequence() const { return last == length; }
+};
+
+/// Places for the runs of all sequences, 2^shift tokens each: those of sequence s start at (offsets[s] >> shift) + s,
+/// so that nothing has to be counted first; some stay empty.
+struct SequenceRuns {
+  const std::int64_t* offsets;  ///< on the device; null: one sequence
+  std::int64_t sequences, tokens;
+  int shift;
+  bool reverse;
+
+  __host__ __device__ std::int64_t places() const { return (tokens >> shift) + sequences; }
+
+  __device__ Run at(std::int64_t place) const {
+    std::int64_t s = 0, begin = 0, end = tokens;
+    if (offsets != nullptr) {
+      s = sequence_at(place);
+      begin = __ldg(offsets + s);
+      end = __ldg(offsets + s + 1);
+    }
+    const std::int64_t first = (place - (begin >> shift) - s) << shift;
+    const std::int64_t last = min(first + (std::int64_t{1} << shift), end - begin);
+    return {s, reverse ? end - 1 : begin, reverse ? -1 : 1, end - begin, first, last};
+  }
+
+  /// The last sequence whose places start at `place` or before.
+  __device__ std::int64_t sequence_at(std::int64_t place) const {
+    std::int64_t low = 0, high = sequences;
+    while (high - low > 1) {
+      const std::int64_t middle = (low + high) / 2;
+      const bool starts_before = (__ldg(offsets + middle) >> shift) + middle <= place;
+      (starts_before ? low : high) = middle;
+    }
+    return low;
+  }
+};
+
+inline SequenceRuns runs_of(const Ragged& ragged, int shift, bool reverse) {
+  const bool one = ragged.sequences <= 1;
+  require(one || ragged.on_device != nullptr, "ragged sequences have no offsets on the device");
+  return {one ? nullptr : ragged.on_device, ragged.sequences, ragged.tokens(), shift, reverse};
+}
+
+}  // namespace dnamamba::kernels::cuda
