@@ -204,12 +204,7 @@ DNAMAMBA_INSTANTIATE(double)
 DNAMAMBA_INSTANTIATE(BFloat16)
 #undef DNAMAMBA_INSTANTIATE
 
-template void check(const CausalConv1dInputs<BFloat16>&);
-template void check(const CausalConv1dInputs<BFloat16>&, const CausalConv1dOutputs<BFloat16>&);
-template void check(const CausalConv1dInputs<BFloat16>&, const CausalConv1dGradients<BFloat16>&);
 template void check(const AddRmsNormInputs<BFloat16, float>&, const AddRmsNormOutputs<BFloat16, float>&);
 template void check(const AddRmsNormInputs<BFloat16, float>&, const AddRmsNormGradients<BFloat16, float>&);
-template void check(const AddRmsNormInputs<BFloat16, BFloat16>&, const AddRmsNormOutputs<BFloat16, BFloat16>&);
-template void check(const AddRmsNormInputs<BFloat16, BFloat16>&, const AddRmsNormGradients<BFloat16, BFloat16>&);
 
 }  // namespace dnamamba::kernels
