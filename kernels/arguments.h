@@ -55,6 +55,8 @@ template <typename T>
 void check(const TokenLossInputs<T>& in, const TokenLossOutputs<T>& out);
 template <typename T>
 void check(const TokenLossInputs<T>& in, const TokenLossGradients<T>& gradients);
+template <typename T>
+void check_targets(const TokenLossInputs<T>& in);  ///< reads them: on the host
 
 void check_sizes(const EmbedTokensSizes& sizes);
 void check(const EmbedTokensSizes& sizes, const std::uint8_t* tokens, const void* from, const void* to);

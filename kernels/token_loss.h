@@ -6,6 +6,8 @@
 #include <cstdint>
 
 #include "kernels/parallel.h"
+#include "kernels/stream.h"
+#include "kernels/types.h"
 
 namespace dnamamba::kernels {
 
@@ -16,21 +18,21 @@ struct TokenLossInputs {
   std::int64_t width = 0;
   std::int64_t vocabulary = 0;
   const T* hidden = nullptr;              ///< [T, D]
-  const T* weight = nullptr;              ///< [V, D]
+  const Wide<T>* weight = nullptr;        ///< [V, D]
   const std::uint8_t* targets = nullptr;  ///< [T] ids below V
   const float* token_weights = nullptr;   ///< [T] or null: 1 each
 };
 
 template <typename T>
 struct TokenLossOutputs {
-  T* loss = nullptr;  ///< [T] in nats, times the token's weight
+  Wide<T>* loss = nullptr;  ///< [T] in nats, times the token's weight
 };
 
 template <typename T>
 struct TokenLossGradients {
-  const T* dloss = nullptr;  ///< [T] the gradient of each token's loss
-  T* dhidden = nullptr;      ///< [T, D] or null
-  T* dweight = nullptr;      ///< [V, D] or null
+  const Wide<T>* dloss = nullptr;  ///< [T] the gradient of each token's loss
+  T* dhidden = nullptr;            ///< [T, D] or null
+  Wide<T>* dweight = nullptr;      ///< [V, D] or null
 };
 
 // Every function: T = float or double. @throws std::invalid_argument for bad sizes, missing pointers, or a target not
@@ -52,5 +54,18 @@ template <typename T>
 void token_loss_backward(const TokenLossInputs<T>& in, const TokenLossGradients<T>& gradients, void* workspace,
                          const ParallelFor& parallel);
 }  // namespace cpu
+
+/// T = float or BFloat16, losses and sums in float. Pointers to the device's memory; work is put on the stream and not
+/// waited for. A device can't throw: where a target is not below V, and the token's weight not 0, the loss is NaN, and
+/// so are gradients.
+namespace cuda {
+template <typename T>
+void token_loss(const TokenLossInputs<T>& in, const TokenLossOutputs<T>& out, Stream stream);
+template <typename T>
+std::int64_t token_loss_backward_workspace(const TokenLossInputs<T>& in);  ///< bytes
+template <typename T>
+void token_loss_backward(const TokenLossInputs<T>& in, const TokenLossGradients<T>& gradients, void* workspace,
+                         Stream stream);
+}  // namespace cuda
 
 }  // namespace dnamamba::kernels

@@ -256,6 +256,7 @@ Partition backward_parts(const TokenLossInputs<T>& in) {
 template <typename T>
 void token_loss(const TokenLossInputs<T>& in, const TokenLossOutputs<T>& out, const ParallelFor& parallel) {
   check(in, out);
+  check_targets(in);
   const auto run = forward_for(T{});
   parallel(ceil_div(in.tokens, kTokens), [&](std::int64_t first, std::int64_t last) {
     run(in, out.loss, first * kTokens, std::min(last * kTokens, in.tokens));
@@ -274,6 +275,7 @@ template <typename T>
 void token_loss_backward(const TokenLossInputs<T>& in, const TokenLossGradients<T>& gradients, void* workspace,
                          const ParallelFor& parallel) {
   check(in, gradients);
+  check_targets(in);
   require(workspace != nullptr, "token_loss: the backward pass has no workspace");
   const Partition parts = backward_parts(in);
   const std::int64_t size = in.vocabulary * in.width;

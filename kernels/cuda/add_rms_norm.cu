@@ -197,7 +197,7 @@ __device__ __forceinline__ RowGradient row_gradient(const AddRmsNormInputs<T, R>
     unpack(dy.vectors[n], g);
 #pragma unroll
     for (int i = 0; i < L::kVector; ++i) {
-      g[i] *= weight[i];
+      g[i] = __fmul_rn(g[i], weight[i]);
       sums[0] = fmaf(r[n][i], r[n][i], sums[0]);
       sums[1] = fmaf(g[i], r[n][i], sums[1]);
       sums[2] += g[i];
@@ -231,7 +231,8 @@ __device__ __forceinline__ void backward_row(const AddRmsNormInputs<T, R>& in, c
 #pragma unroll
     for (int i = 0; i < L::kVector; ++i) {
       const float normalised = r[n][i] * row.scale;
-      dr[i] = fmaf(fmaf(dy[i], weight[i], -row.mean_g) - normalised * row.mean_gn, row.scale, dr[i]);
+      const float g = __fmul_rn(dy[i], weight[i]);  // rounded as in its mean: of one column nothing is left
+      dr[i] = fmaf(g - row.mean_g - normalised * row.mean_gn, row.scale, dr[i]);
       sums.dweight[n][i] = fmaf(dy[i], normalised, sums.dweight[n][i]);
       sums.dbias[n][i] += dy[i];
     }
@@ -305,7 +306,7 @@ __global__ void __launch_bounds__(kThreads)
   for (std::int64_t t = blockIdx.x; t < in.rows; t += gridDim.x) {
     const std::int64_t at = t * in.columns;
     const auto r = [&](std::int64_t c) { return load(out.r + at + c); };
-    const auto g = [&](std::int64_t c) { return load(out.dy + at + c) * in.weight[c]; };
+    const auto g = [&](std::int64_t c) { return __fmul_rn(load(out.dy + at + c), in.weight[c]); };
     const float mean = in.layer_norm ? sum_of_row(in.columns, r) / columns : 0.0F;
     const float squares = sum_of_row(in.columns, [&](std::int64_t c) { return (r(c) - mean) * (r(c) - mean); });
     const float scale = scale_of(squares, in.columns, in.epsilon);

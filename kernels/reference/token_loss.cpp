@@ -36,6 +36,7 @@ std::vector<double> log_probabilities(const TokenLossInputs<T>& in, std::int64_t
 template <typename T>
 void token_loss(const TokenLossInputs<T>& in, const TokenLossOutputs<T>& out) {
   check(in, out);
+  check_targets(in);
   for (std::int64_t t = 0; t < in.tokens; ++t) {
     const double weight = weight_of(in, t);
     out.loss[t] = weight == 0 ? T{0} : static_cast<T>(-weight * log_probabilities(in, t)[in.targets[t]]);
@@ -45,6 +46,7 @@ void token_loss(const TokenLossInputs<T>& in, const TokenLossOutputs<T>& out) {
 template <typename T>
 void token_loss_backward(const TokenLossInputs<T>& in, const TokenLossGradients<T>& gradients) {
   check(in, gradients);
+  check_targets(in);
   const std::int64_t D = in.width;
   std::vector<double> dweight(static_cast<std::size_t>(in.vocabulary * D), 0.0);
   for (std::int64_t t = 0; t < in.tokens; ++t) {
