@@ -1,5 +1,6 @@
 #include "apps/sequence_options.h"
 
+#include "core/engine/run_settings.h"
 #include "core/engine/sequence_input.h"
 
 namespace dnamamba::apps::cli {
