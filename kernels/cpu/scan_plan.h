@@ -9,8 +9,9 @@
 
 namespace dnamamba::kernels::cpu {
 
-/// Tokens that are worked on together: their step sizes and, backwards, four states each, fit the innermost caches.
-inline constexpr std::int64_t kScanChunk = 64;
+/// Tokens that are worked on together: backwards, the history and the sums of four states (32 KiB) fit the innermost
+/// cache.
+inline constexpr std::int64_t kScanChunk = 32;
 
 /// Channels go in blocks of 64 bytes, blocks in slots; a task is a slot of one sequence (forward) or of one group of
 /// sequences (backward). Within a task, everything happens in one order.

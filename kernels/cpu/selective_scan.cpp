@@ -31,16 +31,25 @@ struct Strip {
   std::int64_t count = 0;    ///< how many of the lanes are channels
 };
 
-/// What a task holds of a chunk of a strip: [kScanChunk, lanes] each.
-template <typename T>
-struct StepBuffers {
-  static constexpr std::int64_t kArrays = 8;
-  T *x, *dt, *dtx, *y;               // y: the sum over states so far
-  T *slope, *dy, *g_times_B, *dlog;  // backward: softplus', dy times the gate, sums over states of g B and of A2 a g h
+/// What a task holds of each token of a strip: kY is the sum over states so far; then, backwards, softplus', dy times
+/// the gate, dy times the gate's slope, and the sums over states of g B and of A2 a g h.
+enum class Step { kX, kDt, kDtx, kY, kSlope, kDy, kDgate, kGTimesB, kDlog, kCount };
 
-  StepBuffers(T* memory, std::int64_t lanes) {
-    T** const arrays[kArrays] = {&x, &dt, &dtx, &y, &slope, &dy, &g_times_B, &dlog};
-    for (std::int64_t i = 0; i < kArrays; ++i) *arrays[i] = memory + i * kScanChunk * lanes;
+/// [kScanChunk, Step, lanes] of a strip. What is used together lies together, not pages apart.
+template <class D>
+struct StepBuffer {
+  static constexpr auto kLanes = static_cast<std::int64_t>(hn::MaxLanes(D{}));
+  static constexpr std::int64_t kTokenSize = static_cast<std::int64_t>(Step::kCount) * kLanes;
+  hn::TFromD<D>* memory;
+
+  [[nodiscard]] HWY_INLINE hn::Vec<D> load(std::int64_t token, Step step) const {
+    return hn::Load(D{}, at(token, step));
+  }
+  HWY_INLINE void store(hn::Vec<D> v, std::int64_t token, Step step) const { hn::Store(v, D{}, at(token, step)); }
+
+ private:
+  [[nodiscard]] hn::TFromD<D>* at(std::int64_t token, Step step) const {
+    return memory + token * kTokenSize + static_cast<std::int64_t>(step) * kLanes;
   }
 };
 
@@ -62,83 +71,85 @@ void store_strip(D d, const T* from, std::int64_t states, const Strip& strip, T*
   }
 }
 
-/// kGroup states of a strip over a chunk.
-template <typename T>
+/// kGroup states of a strip over a chunk. Passed by value: the compiler reads what is behind a reference again after
+/// every store.
+template <class D, typename T = hn::TFromD<D>>
 struct StateGroup {
-  const SelectiveScanInputs<T>& in;
-  const ChunkRows& rows;
-  StepBuffers<T> steps;
-  std::int64_t n;  ///< the first state
-  const T* A2;     ///< [group, lanes] A * log2(e)
-  T* h;            ///< [group, lanes] in and out
+  ChunkRows rows;
+  StepBuffer<D> steps;
+  std::int64_t states;  ///< of B and C: from row to row
+  const T *B, *C;       ///< from the first state of the group on
+  const T* A2;          ///< [group, lanes] A * log2(e)
+  T* h;                 ///< [group, lanes] in and out
 };
 
-/// h before each token of the chunk and after the last, and the factors a = exp(dt A), of kGroup states.
-template <typename T>
-struct History {
-  static constexpr std::int64_t kStride = (kScanChunk + 1) * ScanPlan<T>::kBlockChannels;  // from state to state
-  Buffer<T> memory = make_buffer<T>(2 * kStatesAtOnce * kStride);
-  T* h = memory.get();
-  T* a = memory.get() + kStatesAtOnce * kStride;
-};
+/// f(0) … f(kCount - 1). Around the loop over tokens, a plain loop is unrolled too late: arrays of vectors would be
+/// stored for it at every token.
+template <int kCount, class F>
+HWY_INLINE void unrolled(const F& f) {
+  [&]<int... kIndex>(std::integer_sequence<int, kIndex...>) HWY_ATTR {
+    (f(kIndex), ...);
+  }
+  (std::make_integer_sequence<int, kCount>{});
+}
 
-enum class Keep { kStates, kOutput, kHistory };  // states alone; y too; y and history too
+/// States alone; y too; y and history too, which is [kScanChunk, 2, group, lanes]: of each token the states before it,
+/// and the factors a = exp(dt A) that lead to those after it.
+enum class Keep { kStates, kOutput, kHistory };
 
-/// The recurrence. kSmall: dt * A2 is above -1/2 everywhere in this chunk; the result is the same in every bit.
-template <Keep kKeep, int kGroup, bool kSmall, class D, typename T = hn::TFromD<D>>
-HWY_NOINLINE void advance(D d, const StateGroup<T>& group, const History<T>* history) {
+/// The recurrence. kExponents: of dt * A2 everywhere in this chunk.
+template <Keep kKeep, int kGroup, Exponents kExponents, class D, typename T = hn::TFromD<D>>
+HWY_NOINLINE void advance(D d, const StateGroup<D> group, T* history) {
   using V = hn::Vec<D>;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  const StepBuffers<T> steps = group.steps;
+  const StepBuffer<D> steps = group.steps;
   V h[kGroup], A2[kGroup];
-  for (int j = 0; j < kGroup; ++j) {
+  unrolled<kGroup>([&](int j) HWY_ATTR {
     h[j] = hn::Load(d, group.h + j * lanes);
     A2[j] = hn::Load(d, group.A2 + j * lanes);
-  }
+  });
   for (std::int64_t i = 0; i < group.rows.length; ++i) {
-    const std::int64_t at = group.rows.row(i) * group.in.states + group.n;
-    const T* const B = group.in.B + at;
-    const T* const C = group.in.C + at;
-    const V dt = hn::Load(d, steps.dt + i * lanes);
-    const V dtx = hn::Load(d, steps.dtx + i * lanes);
-    V y = kKeep == Keep::kStates ? hn::Zero(d) : hn::Load(d, steps.y + i * lanes);
+    const T* const B = group.B + group.rows.row(i) * group.states;
+    const T* const C = group.C + group.rows.row(i) * group.states;
+    const V dt = steps.load(i, Step::kDt);
+    const V dtx = steps.load(i, Step::kDtx);
+    V y = kKeep == Keep::kStates ? hn::Zero(d) : steps.load(i, Step::kY);
     V a[kGroup];
     HWY_UNROLL(8)
-    for (int j = 0; j < kGroup; ++j) a[j] = hn::Mul(dt, A2[j]);
-    exp2_of_negative<kSmall, kGroup>(d, a);
+    for (int j = 0; j < kGroup; ++j) a[j] = A2[j];
+    exp2_of_product<kExponents, kGroup>(d, dt, a);
     HWY_UNROLL(8)
     for (int j = 0; j < kGroup; ++j) {
       if constexpr (kKeep == Keep::kHistory) {
-        hn::Store(h[j], d, history->h + j * History<T>::kStride + i * lanes);
-        hn::Store(a[j], d, history->a + j * History<T>::kStride + i * lanes);
+        hn::Store(h[j], d, history + (2 * i * kGroup + j) * lanes);
+        hn::Store(a[j], d, history + (2 * i * kGroup + kGroup + j) * lanes);
       }
       h[j] = hn::MulAdd(a[j], h[j], hn::Mul(dtx, hn::Set(d, B[j])));
       if constexpr (kKeep != Keep::kStates) y = hn::MulAdd(h[j], hn::Set(d, C[j]), y);
     }
-    if constexpr (kKeep != Keep::kStates) hn::Store(y, d, steps.y + i * lanes);
+    if constexpr (kKeep != Keep::kStates) steps.store(y, i, Step::kY);
   }
-  for (int j = 0; j < kGroup; ++j) {
-    hn::Store(h[j], d, group.h + j * lanes);
-    if constexpr (kKeep == Keep::kHistory) {
-      hn::Store(h[j], d, history->h + j * History<T>::kStride + group.rows.length * lanes);
-    }
-  }
+  unrolled<kGroup>([&](int j) HWY_ATTR { hn::Store(h[j], d, group.h + j * lanes); });
 }
 
 template <Keep kKeep, int kGroup, class D, typename T = hn::TFromD<D>>
-void advance_group(D d, const StateGroup<T>& group, T largest_dt, T largest_A2, const History<T>* history) {
-  if (largest_dt * largest_A2 < T(0.5)) {
-    advance<kKeep, kGroup, true>(d, group, history);
-  } else {
-    advance<kKeep, kGroup, false>(d, group, history);
+void advance_group(D d, const StateGroup<D>& group, T largest_dt, T largest_A2, T* history) {
+  switch (exponents_above(-largest_dt * largest_A2)) {
+    case Exponents::kSmall:
+      return advance<kKeep, kGroup, Exponents::kSmall>(d, group, history);
+    case Exponents::kNormal:
+      return advance<kKeep, kGroup, Exponents::kNormal>(d, group, history);
+    case Exponents::kAny:
+      return advance<kKeep, kGroup, Exponents::kAny>(d, group, history);
   }
 }
 
 /// The strips of a slot: their parameters, states, and steps of the chunk at hand.
 template <class D, typename T = hn::TFromD<D>>
 struct SlotState {
+  static constexpr std::int64_t lanes = StepBuffer<D>::kLanes;
   D d;
-  std::int64_t states, lanes, first_channel = 0, strips = 0, channels = 0;
+  std::int64_t states, first_channel = 0, strips = 0, channels = 0;
   Buffer<T> A2, largest_A2, h;       // [strip][N, lanes]; the largest |A2| of a group is at its first state
   Buffer<T> bias, skip, largest_dt;  // [strip][lanes]
   Buffer<T> step_memory;
@@ -146,7 +157,6 @@ struct SlotState {
   SlotState(D tag, const ScanPlan<T>& plan)
       : d(tag),
         states(plan.states),
-        lanes(static_cast<std::int64_t>(hn::Lanes(tag))),
         channels(plan.channels),
         A2(make_buffer<T>(plan.largest_slot() * states)),
         largest_A2(make_buffer<T>(plan.largest_slot() * states)),
@@ -154,7 +164,7 @@ struct SlotState {
         bias(make_buffer<T>(plan.largest_slot())),
         skip(make_buffer<T>(plan.largest_slot())),
         largest_dt(make_buffer<T>(plan.largest_slot())),
-        step_memory(make_buffer<T>(plan.largest_slot() * kScanChunk * StepBuffers<T>::kArrays)) {}
+        step_memory(make_buffer<T>(plan.largest_slot() / lanes * kScanChunk * StepBuffer<D>::kTokenSize)) {}
 
   void enter(const SelectiveScanInputs<T>& in, const ScanPlan<T>& plan, std::int64_t slot) {
     first_channel = plan.first_channel(slot);
@@ -173,8 +183,13 @@ struct SlotState {
     return {channel, std::min(lanes, channels - channel)};
   }
   [[nodiscard]] std::int64_t at(std::int64_t i) const { return i * lanes * states; }
-  [[nodiscard]] StepBuffers<T> steps(std::int64_t i) const {
-    return {step_memory.get() + i * lanes * kScanChunk * StepBuffers<T>::kArrays, lanes};
+  [[nodiscard]] StepBuffer<D> steps(std::int64_t i) const {
+    return {step_memory.get() + i * kScanChunk * StepBuffer<D>::kTokenSize};
+  }
+  [[nodiscard]] StateGroup<D> group(std::int64_t i, std::int64_t n, const SelectiveScanInputs<T>& in,
+                                    const ChunkRows& rows) const {
+    const std::int64_t first = at(i) + n * lanes;
+    return {rows, steps(i), states, in.B + n, in.C + n, A2.get() + first, h.get() + first};
   }
 
   /// How many states are worked on together from state n on.
@@ -192,37 +207,45 @@ struct SlotState {
   }
 };
 
+/// A chunk that knows the one whose turn comes next, if any does.
+struct RowsAndNext : ChunkRows {
+  ChunkRows next;
+};
+
 /// Asks for what is read a few rows later: rows are pages apart, which no processor foresees.
 template <typename T>
-HWY_INLINE void prefetch_row(const ChunkRows& rows, std::int64_t i, std::int64_t channels, std::int64_t at,
+HWY_INLINE void prefetch_row(const RowsAndNext& rows, std::int64_t i, std::int64_t channels, std::int64_t channel,
                              std::initializer_list<const T*> matrices) {
   constexpr std::int64_t kAhead = 8;
-  if (i + kAhead >= rows.length) return;
+  const std::int64_t in_next = i + kAhead - rows.length;
+  if (in_next >= rows.next.length) return;
+  const std::int64_t row = in_next < 0 ? rows.row(i + kAhead) : rows.next.row(in_next);
   for (const T* matrix : matrices) {
-    if (matrix != nullptr) hwy::Prefetch(matrix + at + rows.step * kAhead * channels);
+    if (matrix != nullptr) hwy::Prefetch(matrix + row * channels + channel);
   }
 }
 
 /// Fills x, dt, dt * x (and softplus' when kSlope) of a chunk of all strips, and the largest dt of each. Row after row:
 /// memory answers neighbours at once.
 template <bool kSlope, class D, typename T = hn::TFromD<D>>
-HWY_NOINLINE void load_steps(SlotState<D>& slot, const SelectiveScanInputs<T>& in, const ChunkRows& rows) {
+HWY_NOINLINE void load_steps(SlotState<D>& slot, const SelectiveScanInputs<T>& in, const RowsAndNext rows) {
   const D d;
   std::fill_n(slot.largest_dt.get(), slot.strips * slot.lanes, T{0});
   for (std::int64_t i = 0; i < rows.length; ++i) {
     for (std::int64_t k = 0; k < slot.strips; ++k) {
       const Strip strip = slot.strip(k);
-      const StepBuffers<T> to = slot.steps(k);
+      const StepBuffer<D> to = slot.steps(k);
       const std::int64_t at = rows.row(i) * in.channels + strip.channel;
-      prefetch_row(rows, i, in.channels, at, {in.x, in.delta});
+      prefetch_row(rows, i, in.channels, strip.channel, {in.x, in.delta});
       const auto x = load_part(d, in.x + at, strip.count);
       const auto v = hn::Add(load_part(d, in.delta + at, strip.count), hn::Load(d, slot.bias.get() + k * slot.lanes));
       auto slope = hn::Undefined(d);
       const auto dt = softplus<kSlope>(d, v, &slope);
-      hn::Store(x, d, to.x + i * slot.lanes);
-      hn::Store(dt, d, to.dt + i * slot.lanes);
-      hn::Store(hn::Mul(dt, x), d, to.dtx + i * slot.lanes);
-      if constexpr (kSlope) hn::Store(slope, d, to.slope + i * slot.lanes);
+      to.store(x, i, Step::kX);
+      to.store(dt, i, Step::kDt);
+      to.store(hn::Mul(dt, x), i, Step::kDtx);
+      to.store(hn::Zero(d), i, Step::kY);
+      if constexpr (kSlope) to.store(slope, i, Step::kSlope);
       T* const largest = slot.largest_dt.get() + k * slot.lanes;
       hn::Store(hn::Max(hn::Load(d, largest), dt), d, largest);
     }
@@ -239,13 +262,10 @@ hn::TFromD<D> largest_step(const SlotState<D>& slot, std::int64_t i) {
 /// All states of strip i over a chunk whose steps are loaded.
 template <Keep kKeep, class D, typename T = hn::TFromD<D>>
 void advance_strip(SlotState<D>& slot, std::int64_t i, const SelectiveScanInputs<T>& in, const ChunkRows& rows) {
-  constexpr const History<T>* kNone = nullptr;
-  const StepBuffers<T> steps = slot.steps(i);
+  constexpr T* kNone = nullptr;
   const T largest_dt = largest_step(slot, i);
-  if (kKeep == Keep::kOutput) std::fill_n(steps.y, rows.length * slot.lanes, T{0});
   for (std::int64_t n = 0; n < slot.states; n += slot.group_size(n)) {
-    const std::int64_t at = slot.at(i) + n * slot.lanes;
-    const StateGroup<T> group{in, rows, steps, n, slot.A2.get() + at, slot.h.get() + at};
+    const StateGroup<D> group = slot.group(i, n, in, rows);
     const T largest_A2 = slot.largest_A2[i * slot.states + n];
     if (slot.group_size(n) == 1) {
       advance_group<kKeep, 1>(slot.d, group, largest_dt, largest_A2, kNone);
@@ -257,18 +277,18 @@ void advance_strip(SlotState<D>& slot, std::int64_t i, const SelectiveScanInputs
 
 /// Skip and gate, then y to the caller.
 template <class D, typename T = hn::TFromD<D>>
-HWY_NOINLINE void store_outputs(const SlotState<D>& slot, const SelectiveScanInputs<T>& in, const ChunkRows& rows,
+HWY_NOINLINE void store_outputs(const SlotState<D>& slot, const SelectiveScanInputs<T>& in, const RowsAndNext rows,
                                 T* y) {
   const D d;
   for (std::int64_t i = 0; i < rows.length; ++i) {
     for (std::int64_t k = 0; k < slot.strips; ++k) {
       const Strip strip = slot.strip(k);
-      const StepBuffers<T> steps = slot.steps(k);
+      const StepBuffer<D> steps = slot.steps(k);
       const std::int64_t at = rows.row(i) * in.channels + strip.channel;
-      prefetch_row(rows, i, in.channels, at, {in.z, static_cast<const T*>(y)});
+      prefetch_row(rows, i, in.channels, strip.channel, {in.z, static_cast<const T*>(y)});
       const auto skip = hn::Load(d, slot.skip.get() + k * slot.lanes);
-      auto out = hn::Load(d, steps.y + i * slot.lanes);
-      if (in.D) out = hn::MulAdd(skip, hn::Load(d, steps.x + i * slot.lanes), out);
+      auto out = steps.load(i, Step::kY);
+      if (in.D) out = hn::MulAdd(skip, steps.load(i, Step::kX), out);
       if (in.z) out = hn::Mul(out, silu(d, load_part(d, in.z + at, strip.count)));
       store_part(d, out, y + at, strip.count);
     }
@@ -294,7 +314,7 @@ void scan_sequence(SlotState<D>& slot, const SelectiveScanInputs<T>& in, const S
   const SequenceRows sequence_rows = rows_of(in, sequence);
   load_initial_states(slot, in, sequence);
   for (std::int64_t c = 0; c < sequence_rows.chunks(); ++c) {
-    const ChunkRows rows = sequence_rows.chunk(c);
+    const RowsAndNext rows{sequence_rows.chunk(c), sequence_rows.chunk(c + 1)};
     load_steps<false>(slot, in, rows);
     for (std::int64_t i = 0; i < slot.strips; ++i) advance_strip<Keep::kOutput>(slot, i, in, rows);
     store_outputs(slot, in, rows, out.y);
@@ -311,8 +331,8 @@ template <typename T>
 void forward_tasks(const SelectiveScanInputs<T>& in, const SelectiveScanOutputs<T>& out, const ScanPlan<T>& plan,
                    std::int64_t first, std::int64_t last) {
   const FlushDenormals flush;
-  const hn::ScalableTag<T> d;
-  SlotState<decltype(d)> slot(d, plan);
+  using D = hn::ScalableTag<T>;
+  SlotState<D> slot(D(), plan);
   for (std::int64_t task = first; task < last; ++task) {
     slot.enter(in, plan, task % plan.slots.parts);
     scan_sequence(slot, in, out, task / plan.slots.parts);
@@ -323,129 +343,137 @@ void forward_tasks(const SelectiveScanInputs<T>& in, const SelectiveScanOutputs<
 //   g = dy C + carry;  carry' = a g;  dB += g dt x;  dC += dy h[t];  dA += dt carry' h[t-1];
 //   dx = dt sum(g B) + D dy;  ddt = sum(A carry' h[t-1]) + x sum(g B)
 
-/// From one state's sums to the next one's in dB and dC of a task.
+/// Of history and token_sums.
 template <typename T>
-constexpr std::int64_t kStateStride = kScanChunk* ScanPlan<T>::kBlockChannels;
+constexpr std::int64_t kGroupBuffer = ScanPlan<T>::kBlockChannels* kScanChunk * 2 * kStatesAtOnce;
+
+/// What the sweep reads and adds to, from the first state of a group on.
+template <typename T>
+struct SweepBuffers {
+  const T* history;
+  T* token_sums;  ///< [kScanChunk, 2, group, lanes]: dB and dC
+  T* carry;       ///< [group, lanes]
+  double* dA;     ///< [group, padded channels]
+  std::int64_t padded_channels;
+};
 
 /// What a task of the backward pass holds besides.
 template <class D, typename T = hn::TFromD<D>>
 struct BackwardState {
   SlotState<D> slot;
-  History<T> history;
-  Buffer<T> carry;      ///< [strip][N, lanes]
-  Buffer<T> dD, dbias;  ///< [strip][lanes], sums over the chunk
-  Buffer<T> dB, dC;     ///< [N, kScanChunk, lanes], sums over the strips of the slot
-  double* dA;           ///< sums of the task: [N, padded channels]; dD and ddelta_bias are two rows more
+  Buffer<T> history;     ///< of the group and strip at hand
+  Buffer<T> token_sums;  ///< of the group at hand, over the strips of the slot
+  Buffer<T> carry;       ///< [strip][N, lanes]
+  Buffer<T> dD, dbias;   ///< [strip][lanes], sums over the chunk
+  double* dA;            ///< sums of the task: [N, padded channels]; dD and ddelta_bias are two rows more
   std::int64_t padded_channels;
 
   BackwardState(D d, const ScanPlan<T>& plan)
       : slot(d, plan),
+        history(make_buffer<T>(kGroupBuffer<T>)),
+        token_sums(make_buffer<T>(kGroupBuffer<T>)),
         carry(make_buffer<T>(plan.largest_slot() * plan.states)),
         dD(make_buffer<T>(plan.largest_slot())),
         dbias(make_buffer<T>(plan.largest_slot())),
-        dB(make_buffer<T>(plan.states * kStateStride<T>)),
-        dC(make_buffer<T>(plan.states * kStateStride<T>)),
         dA(nullptr),
         padded_channels(plan.padded_channels()) {}
+
+  [[nodiscard]] SweepBuffers<T> sweep_buffers(std::int64_t i, std::int64_t n) const {
+    return {history.get(), token_sums.get(), carry.get() + slot.at(i) + n * slot.lanes,
+            dA + n * padded_channels + slot.strip(i).channel, padded_channels};
+  }
 };
 
 /// dy times the gate; zeros for the sums over states.
 template <class D, typename T = hn::TFromD<D>>
 HWY_NOINLINE void load_gradients(const SlotState<D>& slot, const SelectiveScanInputs<T>& in, const T* dy,
-                                 const ChunkRows& rows) {
+                                 const RowsAndNext rows) {
   const D d;
   for (std::int64_t i = 0; i < rows.length; ++i) {
     for (std::int64_t k = 0; k < slot.strips; ++k) {
       const Strip strip = slot.strip(k);
-      const StepBuffers<T> to = slot.steps(k);
+      const StepBuffer<D> to = slot.steps(k);
       const std::int64_t at = rows.row(i) * in.channels + strip.channel;
-      prefetch_row(rows, i, in.channels, at, {dy, in.z});
+      prefetch_row(rows, i, in.channels, strip.channel, {dy, in.z});
       auto gradient = load_part(d, dy + at, strip.count);
-      if (in.z) gradient = hn::Mul(gradient, silu(d, load_part(d, in.z + at, strip.count)));
-      hn::Store(gradient, d, to.dy + i * slot.lanes);
-      for (T* sum : {to.y, to.g_times_B, to.dlog}) hn::Store(hn::Zero(d), d, sum + i * slot.lanes);
+      if (in.z) {
+        const auto z = load_part(d, in.z + at, strip.count);
+        const auto s = sigmoid(d, z);
+        to.store(hn::Mul(gradient, silu_slope_from(d, z, s)), i, Step::kDgate);
+        gradient = hn::Mul(gradient, hn::Mul(z, s));
+      }
+      to.store(gradient, i, Step::kDy);
+      for (const Step sum : {Step::kGTimesB, Step::kDlog}) to.store(hn::Zero(d), i, sum);
     }
   }
 }
 
 /// The gradient recurrence of kGroup states over a chunk, from its last token to its first.
 template <int kGroup, class D, typename T = hn::TFromD<D>>
-HWY_NOINLINE void sweep_back(BackwardState<D>& state, const StateGroup<T>& group, T* carries, double* dA_sums) {
+HWY_NOINLINE void sweep_back(D d, const StateGroup<D> group, const SweepBuffers<T> to) {
   using V = hn::Vec<D>;
-  const D d = state.slot.d;
-  const std::int64_t lanes = state.slot.lanes;
-  const StepBuffers<T> steps = group.steps;
-  V carry[kGroup], A2[kGroup], dA[kGroup];
-  for (int j = 0; j < kGroup; ++j) {
-    carry[j] = hn::Load(d, carries + j * lanes);
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const StepBuffer<D> steps = group.steps;
+  V h[kGroup], carry[kGroup], A2[kGroup], dA[kGroup];
+  unrolled<kGroup>([&](int j) HWY_ATTR {
+    h[j] = hn::Load(d, group.h + j * lanes);
+    carry[j] = hn::Load(d, to.carry + j * lanes);
     A2[j] = hn::Load(d, group.A2 + j * lanes);
     dA[j] = hn::Zero(d);
-  }
+  });
   for (std::int64_t i = group.rows.length - 1; i >= 0; --i) {
-    const std::int64_t at = group.rows.row(i) * group.in.states + group.n;
-    const T* const B = group.in.B + at;
-    const T* const C = group.in.C + at;
-    const V dy = hn::Load(d, steps.dy + i * lanes);
-    const V dt = hn::Load(d, steps.dt + i * lanes);
-    const V dtx = hn::Load(d, steps.dtx + i * lanes);
-    V g_times_B = hn::Load(d, steps.g_times_B + i * lanes);
-    V dlog = hn::Load(d, steps.dlog + i * lanes);
+    const T* const B = group.B + group.rows.row(i) * group.states;
+    const T* const C = group.C + group.rows.row(i) * group.states;
+    const V dy = steps.load(i, Step::kDy);
+    const V dt = steps.load(i, Step::kDt);
+    const V dtx = steps.load(i, Step::kDtx);
+    V g_times_B = steps.load(i, Step::kGTimesB);
+    V dlog = steps.load(i, Step::kDlog);
+    const T* const history = to.history + 2 * i * kGroup * lanes;
+    T* const dB = to.token_sums + 2 * i * kGroup * lanes;
+    T* const dC = dB + kGroup * lanes;
     HWY_UNROLL(4)
     for (int j = 0; j < kGroup; ++j) {
-      const T* const h = state.history.h + j * History<T>::kStride + i * lanes;
-      const V a = hn::Load(d, state.history.a + j * History<T>::kStride + i * lanes);
-      T* const dB = state.dB.get() + (group.n + j) * kStateStride<T> + i * lanes;
-      T* const dC = state.dC.get() + (group.n + j) * kStateStride<T> + i * lanes;
       const V g = hn::MulAdd(dy, hn::Set(d, C[j]), carry[j]);
-      hn::Store(hn::MulAdd(dy, hn::Load(d, h + lanes), hn::Load(d, dC)), d, dC);
-      hn::Store(hn::MulAdd(g, dtx, hn::Load(d, dB)), d, dB);
+      hn::Store(hn::MulAdd(dy, h[j], hn::Load(d, dC + j * lanes)), d, dC + j * lanes);
+      hn::Store(hn::MulAdd(g, dtx, hn::Load(d, dB + j * lanes)), d, dB + j * lanes);
       g_times_B = hn::MulAdd(g, hn::Set(d, B[j]), g_times_B);
-      carry[j] = hn::Mul(a, g);
-      const V change = hn::Mul(carry[j], hn::Load(d, h));
+      h[j] = hn::Load(d, history + j * lanes);
+      carry[j] = hn::Mul(hn::Load(d, history + (kGroup + j) * lanes), g);
+      const V change = hn::Mul(carry[j], h[j]);
       dA[j] = hn::MulAdd(dt, change, dA[j]);
       dlog = hn::MulAdd(A2[j], change, dlog);
     }
-    hn::Store(g_times_B, d, steps.g_times_B + i * lanes);
-    hn::Store(dlog, d, steps.dlog + i * lanes);
+    steps.store(g_times_B, i, Step::kGTimesB);
+    steps.store(dlog, i, Step::kDlog);
   }
-  for (int j = 0; j < kGroup; ++j) {
-    hn::Store(carry[j], d, carries + j * lanes);
-    add_to_double(d, dA[j], dA_sums + j * state.padded_channels);
-  }
-}
-
-template <int kGroup, class D, typename T = hn::TFromD<D>>
-void backward_of_group(BackwardState<D>& state, std::int64_t i, const StateGroup<T>& group, T largest_dt) {
-  SlotState<D>& slot = state.slot;
-  const T largest_A2 = slot.largest_A2[i * slot.states + group.n];
-  advance_group<Keep::kHistory, kGroup>(slot.d, group, largest_dt, largest_A2, &state.history);
-  sweep_back<kGroup>(state, group, state.carry.get() + slot.at(i) + group.n * slot.lanes,
-                     state.dA + group.n * state.padded_channels + slot.strip(i).channel);
+  unrolled<kGroup>([&](int j) HWY_ATTR {
+    hn::Store(carry[j], d, to.carry + j * lanes);
+    add_to_double(d, dA[j], to.dA + j * to.padded_channels);
+  });
 }
 
 /// From the sums over states to the gradients of one token and strip.
 template <class D, typename T = hn::TFromD<D>>
-HWY_INLINE void store_token(BackwardState<D>& state, const SelectiveScanInputs<T>& in,
-                            const SelectiveScanGradients<T>& out, std::int64_t i, std::int64_t at, std::int64_t k) {
+HWY_INLINE void store_token(BackwardState<D>& state, const SelectiveScanGradients<T>& out, std::int64_t i,
+                            std::int64_t at, std::int64_t k) {
   const D d;
   const SlotState<D>& slot = state.slot;
   const Strip strip = slot.strip(k);
-  const StepBuffers<T> steps = slot.steps(k);
+  const StepBuffer<D> steps = slot.steps(k);
   const auto skip = hn::Load(d, slot.skip.get() + k * slot.lanes);
-  const auto x = hn::Load(d, steps.x + i * slot.lanes);
-  const auto dy = hn::Load(d, steps.dy + i * slot.lanes);
-  const auto g_times_B = hn::Load(d, steps.g_times_B + i * slot.lanes);
+  const auto x = steps.load(i, Step::kX);
+  const auto dy = steps.load(i, Step::kDy);
+  const auto g_times_B = steps.load(i, Step::kGTimesB);
   const auto ln2 = hn::Set(d, T(0.69314718055994530942));
-  const auto ddt = hn::MulAdd(x, g_times_B, hn::Mul(ln2, hn::Load(d, steps.dlog + i * slot.lanes)));
-  const auto ddelta = hn::Mul(ddt, hn::Load(d, steps.slope + i * slot.lanes));
-  const auto dx = hn::MulAdd(hn::Load(d, steps.dt + i * slot.lanes), g_times_B, hn::Mul(skip, dy));
+  const auto ddt = hn::MulAdd(x, g_times_B, hn::Mul(ln2, steps.load(i, Step::kDlog)));
+  const auto ddelta = hn::Mul(ddt, steps.load(i, Step::kSlope));
+  const auto dx = hn::MulAdd(steps.load(i, Step::kDt), g_times_B, hn::Mul(skip, dy));
   if (out.dx) store_part(d, dx, out.dx + at, strip.count);
   if (out.ddelta) store_part(d, ddelta, out.ddelta + at, strip.count);
   if (out.dz) {
-    const auto z = load_part(d, in.z + at, strip.count);
-    const auto ungated = hn::MulAdd(skip, x, hn::Load(d, steps.y + i * slot.lanes));
-    const auto slope = silu_slope_from(d, z, sigmoid(d, z));
-    const auto dz = hn::Mul(hn::Mul(load_part(d, out.dy + at, strip.count), ungated), slope);
+    const auto ungated = hn::MulAdd(skip, x, steps.load(i, Step::kY));
+    const auto dz = hn::Mul(steps.load(i, Step::kDgate), ungated);
     store_part(d, dz, out.dz + at, strip.count);
   }
   T* const dD = state.dD.get() + k * slot.lanes;
@@ -456,7 +484,7 @@ HWY_INLINE void store_token(BackwardState<D>& state, const SelectiveScanInputs<T
 
 template <class D, typename T = hn::TFromD<D>>
 HWY_NOINLINE void store_gradients(BackwardState<D>& state, const SelectiveScanInputs<T>& in,
-                                  const SelectiveScanGradients<T>& out, const ChunkRows& rows) {
+                                  const SelectiveScanGradients<T>& out, const RowsAndNext rows) {
   const D d;
   const SlotState<D>& slot = state.slot;
   std::fill_n(state.dD.get(), slot.strips * slot.lanes, T{0});
@@ -464,8 +492,8 @@ HWY_NOINLINE void store_gradients(BackwardState<D>& state, const SelectiveScanIn
   for (std::int64_t i = 0; i < rows.length; ++i) {
     for (std::int64_t k = 0; k < slot.strips; ++k) {
       const std::int64_t at = rows.row(i) * in.channels + slot.strip(k).channel;
-      prefetch_row<T>(rows, i, in.channels, at, {out.dx, out.ddelta, out.dz});
-      store_token(state, in, out, i, at, k);
+      prefetch_row<T>(rows, i, in.channels, slot.strip(k).channel, {out.dx, out.ddelta, out.dz});
+      store_token(state, out, i, at, k);
     }
   }
   for (std::int64_t k = 0; k < slot.strips; ++k) {
@@ -475,32 +503,23 @@ HWY_NOINLINE void store_gradients(BackwardState<D>& state, const SelectiveScanIn
   }
 }
 
-template <class D, typename T = hn::TFromD<D>>
-void backward_of_strip(BackwardState<D>& state, std::int64_t i, const SelectiveScanInputs<T>& in,
-                       const ChunkRows& rows) {
+/// kGroup states from n on of all strips over a chunk, and their dB and dC; to: [T, N].
+template <int kGroup, class D, typename T = hn::TFromD<D>>
+void backward_of_group(BackwardState<D>& state, std::int64_t n, const SelectiveScanInputs<T>& in, const ChunkRows& rows,
+                       T* dB, T* dC) {
   SlotState<D>& slot = state.slot;
-  const T largest_dt = largest_step(slot, i);
-  const StepBuffers<T> steps = slot.steps(i);
-  for (std::int64_t n = 0; n < slot.states; n += slot.group_size(n)) {
-    const std::int64_t at = slot.at(i) + n * slot.lanes;
-    const StateGroup<T> group{in, rows, steps, n, slot.A2.get() + at, slot.h.get() + at};
-    if (slot.group_size(n) == 1) {
-      backward_of_group<1>(state, i, group, largest_dt);
-    } else {
-      backward_of_group<kStatesAtOnce>(state, i, group, largest_dt);
-    }
+  std::fill_n(state.token_sums.get(), rows.length * 2 * kGroup * slot.lanes, T{0});
+  for (std::int64_t i = 0; i < slot.strips; ++i) {
+    const StateGroup<D> group = slot.group(i, n, in, rows);
+    const T largest_A2 = slot.largest_A2[i * slot.states + n];
+    advance_group<Keep::kHistory, kGroup>(slot.d, group, largest_step(slot, i), largest_A2, state.history.get());
+    sweep_back<kGroup>(slot.d, group, state.sweep_buffers(i, n));
   }
-}
-
-/// Sums dB and dC of a chunk over the lanes; to: [T, N].
-template <class D, typename T = hn::TFromD<D>>
-void store_token_gradients(const BackwardState<D>& state, const ChunkRows& rows, T* dB, T* dC) {
-  const SlotState<D>& slot = state.slot;
   for (std::int64_t i = 0; i < rows.length; ++i) {
-    const std::int64_t from = i * slot.lanes;
-    const std::int64_t to = rows.row(i) * slot.states;
-    if (dB) sum_lanes(slot.d, state.dB.get() + from, kStateStride<T>, slot.states, dB + to);
-    if (dC) sum_lanes(slot.d, state.dC.get() + from, kStateStride<T>, slot.states, dC + to);
+    const T* const from = state.token_sums.get() + 2 * i * kGroup * slot.lanes;
+    const std::int64_t to = rows.row(i) * slot.states + n;
+    if (dB) sum_lanes(slot.d, from, slot.lanes, kGroup, dB + to);
+    if (dC) sum_lanes(slot.d, from + kGroup * slot.lanes, slot.lanes, kGroup, dC + to);
   }
 }
 
@@ -510,7 +529,7 @@ void keep_chunk_starts(BackwardState<D>& state, const SelectiveScanInputs<T>& in
                        T* starts) {
   SlotState<D>& slot = state.slot;
   for (std::int64_t c = 0; c + 1 < sequence_rows.chunks(); ++c) {
-    const ChunkRows rows = sequence_rows.chunk(c);
+    const RowsAndNext rows{sequence_rows.chunk(c), sequence_rows.chunk(c + 1)};
     load_steps<false>(slot, in, rows);
     for (std::int64_t i = 0; i < slot.strips; ++i) advance_strip<Keep::kStates>(slot, i, in, rows);
     std::copy_n(slot.h.get(), slot.strips * slot.lanes * slot.states, starts + c * state.padded_channels * slot.states);
@@ -530,20 +549,23 @@ void backward_of_sequence(BackwardState<D>& state, const SelectiveScanInputs<T>&
                state.carry.get() + slot.at(i));
   }
   for (std::int64_t c = sequence_rows.chunks() - 1; c >= 0; --c) {
-    const ChunkRows rows = sequence_rows.chunk(c);
+    const RowsAndNext rows{sequence_rows.chunk(c), sequence_rows.chunk(c - 1)};
     if (c == 0) {
       load_initial_states(slot, in, sequence);
     } else {
       std::copy_n(starts + (c - 1) * state.padded_channels * in.states, slot.strips * slot.lanes * in.states,
                   slot.h.get());
     }
-    std::fill_n(state.dB.get(), in.states * kStateStride<T>, T{0});
-    std::fill_n(state.dC.get(), in.states * kStateStride<T>, T{0});
     load_steps<true>(slot, in, rows);
     load_gradients(slot, in, out.dy, rows);
-    for (std::int64_t i = 0; i < slot.strips; ++i) backward_of_strip(state, i, in, rows);
+    for (std::int64_t n = 0; n < slot.states; n += slot.group_size(n)) {
+      if (slot.group_size(n) == 1) {
+        backward_of_group<1>(state, n, in, rows, dB, dC);
+      } else {
+        backward_of_group<kStatesAtOnce>(state, n, in, rows, dB, dC);
+      }
+    }
     store_gradients(state, in, out, rows);
-    store_token_gradients(state, rows, dB, dC);
   }
   for (std::int64_t i = 0; out.dinitial_state != nullptr && i < slot.strips; ++i) {
     store_strip(slot.d, state.carry.get() + slot.at(i), in.states, slot.strip(i), out.dinitial_state + state_at);
@@ -555,8 +577,8 @@ template <typename T>
 void backward_tasks(const SelectiveScanInputs<T>& in, const SelectiveScanGradients<T>& out, const ScanPlan<T>& plan,
                     const ScanBackwardStore<T>& store, std::int64_t first, std::int64_t last) {
   const FlushDenormals flush;
-  const hn::ScalableTag<T> d;
-  BackwardState<decltype(d)> state(d, plan);
+  using D = hn::ScalableTag<T>;
+  BackwardState<D> state(D(), plan);
   for (std::int64_t task = first; task < last; ++task) {
     const std::int64_t slot = task % plan.slots.parts;
     const std::int64_t group = task / plan.slots.parts;
@@ -607,15 +629,16 @@ namespace {
 DNAMAMBA_DISPATCH(forward);
 DNAMAMBA_DISPATCH(backward);
 
-// Four blocks of a row are read together (a block is one line of memory, and lines of one row come faster than lines of
-// many); few slots backwards mean few partial sums of dB and dC.
+// Several blocks of a row are read together (a block is one line of memory, and lines of one row come faster than lines
+// of many): eight backwards, where seven matrices of such rows are walked, and few slots mean few partial sums of dB
+// and dC.
 template <typename T>
 ScanPlan<T> forward_plan(const SelectiveScanInputs<T>& in) {
   return ScanPlan<T>(in, /*blocks_per_slot=*/4, /*most_slots=*/in.channels);
 }
 template <typename T>
 ScanPlan<T> backward_plan(const SelectiveScanInputs<T>& in) {
-  return ScanPlan<T>(in, /*blocks_per_slot=*/4, /*most_slots=*/16);
+  return ScanPlan<T>(in, /*blocks_per_slot=*/8, /*most_slots=*/16);
 }
 
 /// dA, dD and the gradient of the bias, summed over the groups in order.

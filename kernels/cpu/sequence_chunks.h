@@ -23,7 +23,9 @@ struct SequenceRows {
 
   [[nodiscard]] std::int64_t length() const { return end - begin; }
   [[nodiscard]] std::int64_t chunks() const { return ceil_div(length(), chunk_length); }
+  /// Chunk i; without rows where there is none.
   [[nodiscard]] ChunkRows chunk(std::int64_t i) const {
+    if (i < 0 || i >= chunks()) return {};
     const std::int64_t skipped = i * chunk_length;
     return {reverse ? end - 1 - skipped : begin + skipped, reverse ? -1 : 1,
             std::min(chunk_length, length() - skipped)};

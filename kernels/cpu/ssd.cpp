@@ -234,7 +234,7 @@ HWY_NOINLINE void load_step_sizes(const Task<D>& task, const HeadStrip& s, const
     const auto dt = limited_softplus<true>(d, hn::Add(hn::Load(d, to.dt + i), bias), least, most, &slope);
     hn::Store(dt, d, to.dt + i);
     hn::Store(slope, d, to.slope + i);
-    hn::Store(exp2_of_negative<false>(d, hn::Mul(dt, A2)), d, to.decay + i);
+    hn::Store(exp2_of_product(d, dt, A2), d, to.decay + i);
   }
 }
 

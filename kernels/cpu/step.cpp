@@ -150,9 +150,8 @@ void selective_scan(const StepSelectiveScan& in, const float* x, const float* de
     const Vector u = hn::Load(d, x + at);
     const Vector v = hn::Add(hn::Load(d, delta + at), hn::Load(d, in.delta_bias + at));
     const Vector dt = softplus<false>(d, v, static_cast<Vector*>(nullptr));
-    const auto decay = [&](std::int64_t n) HWY_ATTR {
-      return exp2_of_negative<false>(d, hn::Mul(dt, hn::Load(d, A2 + n * kStepPanel)));
-    };
+    const auto decay = [&](std::int64_t n)
+                           HWY_ATTR { return exp2_of_product(d, dt, hn::Load(d, A2 + n * kStepPanel)); };
     const Vector sum = advance(in.states, hn::Mul(dt, u), B, C, state + in_panel, decay);
     hn::Store(hn::Mul(hn::MulAdd(hn::Load(d, in.D + at), u, sum), silu(d, hn::Load(d, z + at))), d, y + at);
   }
@@ -178,7 +177,7 @@ void ssd(const StepSsd& in, const float* x, float* dt, const float* B, const flo
       A2_of[lane] = in.A2[in.head[at + lane]];
     }
     const Vector step = hn::Load(d, dt_of), u = hn::Load(d, x + at);
-    const Vector kept = exp2_of_negative<false>(d, hn::Mul(step, hn::Load(d, A2_of)));
+    const Vector kept = exp2_of_product(d, step, hn::Load(d, A2_of));
     const auto decay = [&](std::int64_t) HWY_ATTR { return kept; };
     float* const h = state + at / kStepPanel * in.states * kStepPanel + at % kStepPanel;
     const Vector sum = advance(in.states, hn::Mul(step, u), B, C, h, decay);

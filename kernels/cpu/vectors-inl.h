@@ -90,37 +90,48 @@ HWY_INLINE void exp2_near_zero(D d, hn::Vec<D>* r) {
   for (int j = 0; j < kCount; ++j) r[j] = hn::MulAdd(p[j], r[j], hn::Set(d, hn::TFromD<D>{1}));
 }
 
-/// 2^x for x <= 0, of kCount vectors in place: relative error below 2^-23 (float) and 2^-52 (double); below the normal
-/// range, a number next to 0. kSmall: the caller knows that |x| < 1/2. Same bits, less work.
-template <bool kSmall, int kCount, class D>
-HWY_INLINE void exp2_of_negative(D d, hn::Vec<D>* x) {
-  if constexpr (kSmall) {
+/// What the caller knows of the exponents: above -1/2; above the least one of normal numbers; nothing.
+enum class Exponents { kSmall, kNormal, kAny };
+
+template <typename T>
+Exponents exponents_above(T least) {
+  if (least > T(-0.5)) return Exponents::kSmall;
+  return least > static_cast<T>(std::numeric_limits<T>::min_exponent) ? Exponents::kNormal : Exponents::kAny;
+}
+
+/// x[j] = 2^(scale * x[j]) for products <= 0 and kCount vectors: relative error below 2^-23 (float) and 2^-52 (double);
+/// 0 below the normal range. Same bits whatever the caller knows, but less work.
+template <Exponents kExponents, int kCount, class D>
+HWY_INLINE void exp2_of_product(D d, hn::Vec<D> scale, hn::Vec<D>* x) {
+  if constexpr (kExponents == Exponents::kSmall) {
+    HWY_UNROLL(8)
+    for (int j = 0; j < kCount; ++j) x[j] = hn::Mul(scale, x[j]);
     exp2_near_zero<kCount>(d, x);
   } else {
     using T = hn::TFromD<D>;
     constexpr int kMantissaBits = std::numeric_limits<T>::digits - 1;
+    constexpr T kMagic = T(1.5) * static_cast<T>(std::int64_t{1} << kMantissaBits);
     const hn::RebindToSigned<D> di;
     // Adding 1.5 * 2^bits leaves the nearest integer in the lowest bits.
-    const hn::Vec<D> magic = hn::Set(d, T(1.5) * static_cast<T>(std::int64_t{1} << kMantissaBits));
-    const hn::Vec<D> least = hn::Set(d, static_cast<T>(std::numeric_limits<T>::min_exponent));
+    const hn::Vec<D> magic = hn::Set(d, kMagic);
+    const hn::Vec<D> least = hn::Set(d, kMagic + static_cast<T>(std::numeric_limits<T>::min_exponent));
     hn::Vec<D> shifted[kCount];
     HWY_UNROLL(8)
-    for (int j = 0; j < kCount; ++j) x[j] = hn::Max(x[j], least);
+    for (int j = 0; j < kCount; ++j) shifted[j] = hn::MulAdd(scale, x[j], magic);
     HWY_UNROLL(8)
-    for (int j = 0; j < kCount; ++j) shifted[j] = hn::Add(x[j], magic);
-    HWY_UNROLL(8)
-    for (int j = 0; j < kCount; ++j) x[j] = hn::Sub(x[j], hn::Sub(shifted[j], magic));
+    for (int j = 0; j < kCount; ++j) x[j] = hn::MulSub(scale, x[j], hn::Sub(shifted[j], magic));
     exp2_near_zero<kCount>(d, x);
     HWY_UNROLL(8)
     for (int j = 0; j < kCount; ++j) {
       const auto exponent = hn::ShiftLeft<kMantissaBits>(hn::BitCast(di, shifted[j]));
       x[j] = hn::BitCast(d, hn::Add(hn::BitCast(di, x[j]), exponent));
+      if constexpr (kExponents == Exponents::kAny) x[j] = hn::IfThenZeroElse(hn::Lt(shifted[j], least), x[j]);
     }
   }
 }
-template <bool kSmall, class D>
-HWY_INLINE hn::Vec<D> exp2_of_negative(D d, hn::Vec<D> x) {
-  exp2_of_negative<kSmall, 1>(d, &x);
+template <class D>
+HWY_INLINE hn::Vec<D> exp2_of_product(D d, hn::Vec<D> scale, hn::Vec<D> x) {
+  exp2_of_product<Exponents::kAny, 1>(d, scale, &x);
   return x;
 }
 
