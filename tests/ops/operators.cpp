@@ -2,11 +2,15 @@
 
 #include <ATen/ops/from_blob.h>
 
+#include <cstdlib>
+#include <stdexcept>
 #include <string>
+#include <string_view>
 
 #include "core/base/error.h"
 #include "core/ops/add_rms_norm.h"
 #include "core/ops/causal_conv1d.h"
+#include "core/ops/cuda_module.h"
 #include "core/ops/embed_tokens.h"
 #include "core/ops/gated_rms_norm.h"
 #include "core/ops/selective_scan.h"
@@ -217,7 +221,7 @@ Operator embed_tokens(const Setting& setting) {
   return op;
 }
 
-std::vector<Operator> every_operator(const Setting& setting) {
+std::vector<Operator> all_operators(const Setting& setting) {
   return {selective_scan(setting, true, false),
           selective_scan(setting, false, false),
           selective_scan(setting, true, true),
@@ -237,6 +241,38 @@ std::vector<Operator> every_operator(const Setting& setting) {
           token_loss(setting, true),
           token_loss(setting, false),
           embed_tokens(setting)};
+}
+
+std::vector<Operator> operators_of_gpus(const Setting& setting) {
+  std::vector<Operator> operators = all_operators(setting);
+  std::erase_if(operators,
+                [](const Operator& op) { return op.name.starts_with("ssd") || op.name.starts_with("gated"); });
+  return operators;
+}
+
+at::Device tested_device() {
+  const char* const name = std::getenv("DNAMAMBA_TEST_DEVICE");
+  if (name == nullptr || std::string_view(name) != "cuda") return at::kCPU;
+  if (!ops::why_no_cuda().empty()) throw std::runtime_error(ops::why_no_cuda());
+  return {at::kCUDA, 0};
+}
+
+Operator placed(const Operator& op, at::Device device, at::ScalarType dtype, at::ScalarType values_of) {
+  Operator there = op;
+  const at::ScalarType wide = ops::wide_dtype(dtype), wide_values = ops::wide_dtype(values_of);
+  for (at::Tensor& rows : there.inputs.rows) rows = rows.to(values_of).to(device, dtype);
+  for (at::Tensor& rows : there.inputs.fixed_rows) rows = rows.to(device);
+  for (at::Tensor& parameter : there.inputs.parameters) parameter = parameter.to(wide_values).to(device, wide);
+  if (there.inputs.state.defined()) there.inputs.state = there.inputs.state.to(wide_values).to(device, wide);
+  return there;
+}
+
+std::vector<Operator> every_operator(const Setting& setting) {
+  const at::Device device = tested_device();
+  if (device.is_cpu()) return all_operators(setting);
+  std::vector<Operator> operators = operators_of_gpus(setting);
+  for (Operator& op : operators) op = placed(op, device, setting.dtype, setting.dtype);
+  return operators;
 }
 
 }  // namespace dnamamba::test

@@ -46,7 +46,16 @@ Operator gated_rms_norm(const Setting& setting, bool norm_before_gate);
 Operator token_loss(const Setting& setting, bool weighted);
 Operator embed_tokens(const Setting& setting);
 
-/// All of the above in their variants.
+/// All of the above in their variants, on the CPU, and those that GPUs have.
+std::vector<Operator> all_operators(const Setting& setting);
+std::vector<Operator> operators_of_gpus(const Setting& setting);
+
+/// The same call on a device: rows of `dtype`, parameters and states of its wide type, with the values that they have
+/// once rounded to `values_of`.
+Operator placed(const Operator& op, at::Device device, at::ScalarType dtype, at::ScalarType values_of);
+
+/// What DNAMAMBA_TEST_DEVICE names (cuda), else the CPU; and the operators that are tested there.
+at::Device tested_device();
 std::vector<Operator> every_operator(const Setting& setting);
 
 /// int64 [n] on the host.

@@ -1,0 +1,52 @@
+// Operators on a GPU against the CPU's in double.
+#include <ATen/ops/equal.h>
+#include <gtest/gtest.h>
+
+#include "tests/ops/run_operator.h"
+
+namespace dnamamba::test {
+namespace {
+
+const at::Device kGpu(at::kCUDA, 0);
+
+// Rounding of the outputs in bfloat16 makes 1.7e-3 of a norm; "twice a plain implementation" is half of what is
+// allowed.
+double allowed(at::ScalarType dtype) {
+  return dtype == at::kFloat ? 1e-5 : 6e-3;
+}
+
+void expect_reference(const Setting& setting, at::ScalarType dtype) {
+  for (const Operator& op : operators_of_gpus(setting)) {
+    SCOPED_TRACE(op.name + ", channels " + std::to_string(setting.channels) + ", " + c10::toString(dtype));
+    const Result expected = run(placed(op, at::kCPU, at::kDouble, dtype), whole);
+    const Operator there = placed(op, kGpu, dtype, dtype);
+    const Result actual = run(there, whole), again = run(there, whole);
+    for (std::size_t i = 0; i < expected.outputs.size(); ++i) {
+      EXPECT_LE(relative_error(actual.outputs[i].cpu(), expected.outputs[i]), allowed(dtype)) << "output " << i;
+      EXPECT_TRUE(at::equal(actual.outputs[i], again.outputs[i])) << "output " << i << " differs from run to run";
+    }
+    for (std::size_t i = 0; i < expected.gradients.size(); ++i) {
+      EXPECT_LE(relative_error(actual.gradients[i].cpu(), expected.gradients[i]), allowed(dtype)) << "gradient " << i;
+      EXPECT_TRUE(at::equal(actual.gradients[i], again.gradients[i])) << "gradient " << i << " differs from run to run";
+    }
+  }
+}
+
+class OnGpu : public ::testing::TestWithParam<at::ScalarType> {};
+
+TEST_P(OnGpu, EveryOperatorEqualsTheDoubleReference) {
+  for (const std::int64_t channels : {1, 30, 118, 236, 512})
+    expect_reference({.channels = channels, .offsets = {0, 9, 9, 10, 522, 700, 1000}}, GetParam());
+}
+
+TEST_P(OnGpu, EveryOperatorEqualsTheDoubleReferenceAtLengthsBesidePowersOfTwo) {
+  for (const std::int64_t length : {1, 31, 33, 255, 257, 4097})
+    expect_reference({.channels = 118, .offsets = {0, length}, .seed = 7}, GetParam());
+  expect_reference({.channels = 6, .offsets = {0, (1 << 20) + 1}, .seed = 8}, GetParam());
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, OnGpu, ::testing::Values(at::kFloat, at::kBFloat16),
+                         [](const auto& tested) { return c10::toString(tested.param); });
+
+}  // namespace
+}  // namespace dnamamba::test
