@@ -33,7 +33,7 @@ struct BoundInputs {
       : call(given_call), offsets(given_call.offsets, given_call.x.size(0)) {
     const std::int64_t channels = call.x.size(1), width = call.weight.size(1);
     const auto dtype = call.x.scalar_type();
-    call.x = checked("x", call.x, call.x.sizes(), dtype);
+    call.x = checked_rows("x", call.x, call.x.sizes(), dtype);
     call.weight = checked("weight", call.weight, {channels, width}, dtype);
     call.bias = checked("bias", call.bias, {channels}, dtype);
     call.initial_state =
@@ -46,7 +46,8 @@ struct BoundInputs {
               .bias = pointer<T>(call.bias),
               .initial_state = pointer<T>(call.initial_state),
               .silu = call.silu,
-              .reverse = call.reverse};
+              .reverse = call.reverse,
+              .x_row = call.x.stride(0)};
   }
 };
 
