@@ -25,6 +25,9 @@ struct CausalConv1dInputs {
   const Wide<T>* initial_state = nullptr;  ///< [S, K-1, E] or null: zeros
   bool silu = true;
   bool reverse = false;
+  std::int64_t x_row = 0;  ///< from a row of x to the next; 0: they lie end to end
+
+  [[nodiscard]] std::int64_t x_step() const { return x_row > 0 ? x_row : channels; }
 };
 
 /// y and final_state may not alias an input.

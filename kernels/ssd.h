@@ -14,8 +14,8 @@
 namespace dnamamba::kernels {
 
 /// T = tokens of all sequences, S = sequences, H = heads, P = channels of a head, G = groups of heads, N = states.
-/// Everything contiguous in the order given. `reverse`: every sequence is read from its last token to its first;
-/// "initial" and "final" follow that order.
+/// Everything contiguous in the order given, but that rows of x, B and C may lie apart. `reverse`: every sequence is
+/// read from its last token to its first; "initial" and "final" follow that order.
 template <typename T>
 struct SsdInputs {
   Ragged ragged;
@@ -35,7 +35,11 @@ struct SsdInputs {
   double dt_max = std::numeric_limits<double>::infinity();
   const T* initial_state = nullptr;  ///< [S, H, P, N] or null: 0
   bool reverse = false;
+  std::int64_t x_row = 0, B_row = 0, C_row = 0;  ///< from a token's values to the next one's; 0: end to end
 
+  [[nodiscard]] std::int64_t x_step() const { return x_row > 0 ? x_row : heads * head_dim; }
+  [[nodiscard]] std::int64_t B_step() const { return B_row > 0 ? B_row : groups * states; }
+  [[nodiscard]] std::int64_t C_step() const { return C_row > 0 ? C_row : groups * states; }
   [[nodiscard]] std::int64_t D_size() const { return D_per_channel ? heads * head_dim : heads; }
 };
 
@@ -73,10 +77,10 @@ template <typename T>
 void ssd_backward(const SsdInputs<T>& in, const SsdGradients<T>& gradients);
 }  // namespace reference
 
-/// In matrix form, over chunks of 64 tokens from the start of each sequence. Parallel over sequences, heads and blocks
-/// of a head's channels; backward over chunks too. States stay in T; the result does not depend on the number of
-/// threads. Where a sequence is cut after a multiple of 64 tokens, no bit of y, the states or their gradients changes;
-/// a cut anywhere else costs no more than roundings.
+/// In matrix form, over chunks of 32 tokens (backward: 64) from the start of each sequence. Parallel over sequences,
+/// heads and blocks of a head's channels; backward over chunks too. States stay in T; the result does not depend on the
+/// number of threads. Where a sequence is cut after a multiple of 64 tokens, no bit of y, the states or their gradients
+/// changes; a cut anywhere else costs no more than roundings.
 namespace cpu {
 template <typename T>
 void ssd(const SsdInputs<T>& in, const SsdOutputs<T>& out, const ParallelFor& parallel);

@@ -37,18 +37,16 @@ at::Tensor Mamba2Mixer::project(const at::Tensor& input, std::int64_t first, std
   return ops::linear(input, in_proj_.narrow(0, first, count), rows(in_bias_, first, count));
 }
 
-std::tuple<at::Tensor, at::Tensor> Mamba2Mixer::convolve(const at::Tensor& input, std::int64_t first,
-                                                         std::int64_t count, const SegmentCall& call) const {
+std::tuple<at::Tensor, at::Tensor> Mamba2Mixer::convolve(const at::Tensor& input, const SegmentCall& call) const {
   const auto* const before = state_before<Mamba2State>(call);
-  return ops::causal_conv1d(
-      {.x = input,
-       .weight = conv_weight_.narrow(0, first, count).squeeze(1),
-       .bias = rows(conv_bias_, first, count),
-       .offsets = call.offsets,
-       .initial_state = before ? ops::OptionalTensor(before->conv.narrow(2, first, count)) : std::nullopt,
-       .want_final_state = call.want_state,
-       .silu = true,
-       .reverse = reverse_});
+  return ops::causal_conv1d({.x = input,
+                             .weight = conv_weight_.squeeze(1),
+                             .bias = conv_bias_,
+                             .offsets = call.offsets,
+                             .initial_state = before ? ops::OptionalTensor(before->conv) : std::nullopt,
+                             .want_final_state = call.want_state,
+                             .silu = true,
+                             .reverse = reverse_});
 }
 
 at::Tensor Mamba2Mixer::gate(const at::Tensor& y, const at::Tensor& z) const {
@@ -63,19 +61,19 @@ at::Tensor Mamba2Mixer::gate(const at::Tensor& y, const at::Tensor& z) const {
 
 std::pair<at::Tensor, LayerState> Mamba2Mixer::advance(const at::Tensor& input, const SegmentCall& call) const {
   const std::int64_t inner = config_.d_ssm, shared = config_.ngroups * config_.d_state, aside = config_.gated_only();
-  const std::int64_t z_at = 2 * aside, x_at = z_at + inner, B_at = x_at + inner, C_at = B_at + shared;
+  const std::int64_t z_at = 2 * aside, x_at = z_at + inner, convolved = inner + 2 * shared, heads = config_.heads();
   const auto* const before = state_before<Mamba2State>(call);
 
-  // A product and a convolution for each part in the place of one, and copies: parts come out contiguous.
-  const auto [x, x_state] = convolve(project(input, x_at, inner), 0, inner, call);
-  const auto [B, B_state] = convolve(project(input, B_at, shared), inner, shared, call);
-  const auto [C, C_state] = convolve(project(input, C_at, shared), inner + shared, shared, call);
+  // Columns of one product: the operators take rows that lie apart. z is not among them, since it is wanted late.
+  const auto projected = project(input, x_at, convolved + heads).split_with_sizes({convolved, heads}, 1);
+  const auto [xBC, conv_state] = convolve(projected[0], call);
+  const auto parts = xBC.split_with_sizes({inner, shared, shared}, 1);
   const auto [y, ssm_state] =
-      ops::ssd({.x = x.unflatten(1, {config_.heads(), config_.headdim}),
-                .dt = project(input, C_at + shared, config_.heads()),
+      ops::ssd({.x = parts[0].unflatten(1, {heads, config_.headdim}),
+                .dt = projected[1],
                 .A = at::neg(at::exp(a_log_)),
-                .B = B.unflatten(1, {config_.ngroups, config_.d_state}),
-                .C = C.unflatten(1, {config_.ngroups, config_.d_state}),
+                .B = parts[1].unflatten(1, {config_.ngroups, config_.d_state}),
+                .C = parts[2].unflatten(1, {config_.ngroups, config_.d_state}),
                 .D = d_,
                 .dt_bias = dt_bias_,
                 .offsets = call.offsets,
@@ -89,7 +87,7 @@ std::pair<at::Tensor, LayerState> Mamba2Mixer::advance(const at::Tensor& input, 
     out = at::cat({at::mul(at::silu(project(input, 0, aside)), project(input, aside, aside)), out}, 1);
   }
   LayerState after;
-  if (call.want_state) after = Mamba2State{at::cat({x_state, B_state, C_state}, 2), ssm_state};
+  if (call.want_state) after = Mamba2State{conv_state, ssm_state};
   return {ops::linear(out, out_proj_, out_bias_), after};
 }
 

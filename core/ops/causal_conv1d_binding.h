@@ -34,7 +34,8 @@ struct BoundConv {
     const std::int64_t channels = call.x.size(1), width = call.weight.size(1);
     const at::ScalarType wide = dtype_of<Wide>();
     const at::Device device = call.x.device();
-    call.x = checked("x", call.x, call.x.sizes(), dtype_of<T>(), device);
+    call.x = device.is_cpu() ? checked_rows("x", call.x, call.x.sizes(), dtype_of<T>())
+                             : checked("x", call.x, call.x.sizes(), dtype_of<T>(), device);
     call.weight = checked("weight", call.weight, {channels, width}, wide, device);
     call.bias = checked("bias", call.bias, {channels}, wide, device);
     call.initial_state =
@@ -47,7 +48,8 @@ struct BoundConv {
               .bias = pointer<Wide>(call.bias),
               .initial_state = pointer<Wide>(call.initial_state),
               .silu = call.silu,
-              .reverse = call.reverse};
+              .reverse = call.reverse,
+              .x_row = call.x.stride(0)};
     inputs.ragged.on_device = Device::offsets_on_device(call.offsets);
   }
 };

@@ -37,6 +37,15 @@ std::vector<std::string> cuda_device_names() {
   return op.call();
 }
 
+void cuda_synchronize() {
+  at::detail::getCUDAHooks().deviceSynchronize(at::detail::getCUDAHooks().getCurrentDevice());
+}
+
+std::int64_t cuda_peak_bytes(bool reset) {
+  static const auto op = find_operator<std::int64_t(bool)>("dnamamba::cuda_peak_bytes");
+  return op.call(reset);
+}
+
 int cuda_device_count() {
   return why_no_cuda().empty() ? at::detail::getCUDAHooks().getNumGPUs() : 0;
 }

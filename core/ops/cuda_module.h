@@ -1,5 +1,6 @@
 // The operators for GPUs, which are a module of their own: whether they are there, and a GPU for them.
 #pragma once
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -14,5 +15,11 @@ int cuda_device_count();
 
 /// Their names with their memory.
 std::vector<std::string> cuda_device_names();
+
+/// Waits for all work on the device.
+void cuda_synchronize();
+
+/// The most memory of the current device that tensors took at a time since the last call that reset it, in bytes.
+std::int64_t cuda_peak_bytes(bool reset);
 
 }  // namespace dnamamba::ops

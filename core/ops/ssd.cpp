@@ -31,11 +31,11 @@ struct BoundInputs {
     const std::int64_t groups = call.B.size(1), states = call.B.size(2);
     const bool D_per_channel = given(call.D) && call.D->dim() == 2;
     const auto dtype = call.x.scalar_type();
-    call.x = checked("x", call.x, {tokens, heads, head_dim}, dtype);
+    call.x = checked_rows("x", call.x, {tokens, heads, head_dim}, dtype);
     call.dt = checked("dt", call.dt, {tokens, heads}, dtype);
     call.A = checked("A", call.A, {heads}, dtype);
-    call.B = checked("B", call.B, {tokens, groups, states}, dtype);
-    call.C = checked("C", call.C, {tokens, groups, states}, dtype);
+    call.B = checked_rows("B", call.B, {tokens, groups, states}, dtype);
+    call.C = checked_rows("C", call.C, {tokens, groups, states}, dtype);
     call.D = D_per_channel ? checked("D", call.D, {heads, head_dim}, dtype) : checked("D", call.D, {heads}, dtype);
     call.dt_bias = checked("dt_bias", call.dt_bias, {heads}, dtype);
     call.initial_state =
@@ -56,7 +56,10 @@ struct BoundInputs {
               .dt_min = call.dt_min,
               .dt_max = call.dt_max.value_or(std::numeric_limits<double>::infinity()),
               .initial_state = pointer<T>(call.initial_state),
-              .reverse = call.reverse};
+              .reverse = call.reverse,
+              .x_row = call.x.stride(0),
+              .B_row = call.B.stride(0),
+              .C_row = call.C.stride(0)};
   }
 };
 

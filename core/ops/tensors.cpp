@@ -13,13 +13,34 @@ const kernels::ParallelFor& torch_threads() {
   return threads;
 }
 
-at::Tensor checked(std::string_view name, const at::Tensor& tensor, at::IntArrayRef shape, at::ScalarType dtype,
-                   at::Device device) {
+namespace {
+
+void check(std::string_view name, const at::Tensor& tensor, at::IntArrayRef shape, at::ScalarType dtype,
+           at::Device device) {
   TORCH_CHECK(tensor.defined(), name, " is missing");
   TORCH_CHECK(tensor.sizes() == shape, name, " has shape ", tensor.sizes(), ", not ", shape);
   TORCH_CHECK(tensor.scalar_type() == dtype, name, " is ", tensor.scalar_type(), ", not ", dtype);
   TORCH_CHECK(tensor.device() == device, name, " is on ", tensor.device(), ", not on ", device);
+}
+
+// Whether every row is contiguous and ends before the next one begins.
+bool rows_are_contiguous(const at::Tensor& tensor) {
+  if (tensor.size(0) == 0) return true;
+  const at::Tensor row = tensor.select(0, 0);
+  return row.is_contiguous() && tensor.stride(0) >= row.numel();
+}
+
+}  // namespace
+
+at::Tensor checked(std::string_view name, const at::Tensor& tensor, at::IntArrayRef shape, at::ScalarType dtype,
+                   at::Device device) {
+  check(name, tensor, shape, dtype, device);
   return tensor.contiguous();
+}
+
+at::Tensor checked_rows(std::string_view name, const at::Tensor& tensor, at::IntArrayRef shape, at::ScalarType dtype) {
+  check(name, tensor, shape, dtype, at::kCPU);
+  return rows_are_contiguous(tensor) ? tensor : tensor.contiguous();
 }
 
 OptionalTensor checked(std::string_view name, const OptionalTensor& tensor, at::IntArrayRef shape, at::ScalarType dtype,

@@ -38,7 +38,7 @@ struct Reading {
   [[nodiscard]] std::int64_t state_row(std::int64_t j) const { return sequence * (in.width - 1) + j; }
   /// The input at position p, [E]; null: zeros.
   [[nodiscard]] const T* input(std::int64_t p) const {
-    if (p >= 0) return in.x + row(p) * in.channels;
+    if (p >= 0) return in.x + row(p) * in.x_step();
     return in.initial_state ? in.initial_state + state_row(p + in.width - 1) * in.channels : nullptr;
   }
 };
@@ -63,12 +63,11 @@ struct Weights {
   }
 };
 
-/// bias + sum over k of weight[k] * rows[k], for the vector of channels at e. kWidth 0: any.
+/// bias + sum over k of weight[k] * rows[k], for `count` channels, or the vector of them, at e. kWidth 0: any.
 template <int kWidth, class D, typename T = hn::TFromD<D>>
 HWY_INLINE hn::Vec<D> convolve(D d, const CausalConv1dInputs<T>& in, const Weights<T>& weights, const T* const* rows,
-                               std::int64_t e) {
+                               std::int64_t e, std::int64_t count) {
   const std::int64_t width = kWidth > 0 ? kWidth : in.width;
-  const std::int64_t count = in.channels - e;
   auto v = in.bias ? load_part(d, in.bias + e, count) : hn::Zero(d);
   for (std::int64_t k = 0; k < width; ++k) {
     v = hn::MulAdd(load_part(d, weights.taps + k * in.channels + e, count), load_part(d, rows[k] + e, count), v);
@@ -85,6 +84,20 @@ HWY_INLINE void gather_rows(const Reading<T>& reading, const Weights<T>& weights
   }
 }
 
+/// The outputs of kCount vectors of channels at e. kCount 1: also of fewer channels than a vector has.
+template <int kWidth, int kCount, class D, typename T = hn::TFromD<D>>
+HWY_INLINE void forward_vectors(D d, const CausalConv1dInputs<T>& in, const Weights<T>& weights, const T* const* rows,
+                                std::int64_t e, T* y) {
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const std::int64_t count = kCount > 1 ? lanes : in.channels - e;
+  hn::Vec<D> v[kCount];
+  HWY_UNROLL(4)
+  for (int j = 0; j < kCount; ++j) v[j] = convolve<kWidth>(d, in, weights, rows, e + j * lanes, count);
+  if (in.silu) silu<kCount>(d, v);
+  HWY_UNROLL(4)
+  for (int j = 0; j < kCount; ++j) store_part(d, v[j], y + e + j * lanes, count);
+}
+
 template <int kWidth, class D, typename T = hn::TFromD<D>>
 HWY_NOINLINE void forward_stretch(D d, const Reading<T>& reading, const Weights<T>& weights, std::int64_t first,
                                   std::int64_t last, T* y) {
@@ -94,11 +107,9 @@ HWY_NOINLINE void forward_stretch(D d, const Reading<T>& reading, const Weights<
   for (std::int64_t p = first; p < last; ++p) {
     gather_rows(reading, weights, p, rows);
     T* const to = y + reading.row(p) * in.channels;
-    for (std::int64_t e = 0; e < in.channels; e += lanes) {
-      auto v = convolve<kWidth>(d, in, weights, rows, e);
-      if (in.silu) v = silu(d, v);
-      store_part(d, v, to + e, in.channels - e);
-    }
+    std::int64_t e = 0;
+    for (; e + 4 * lanes <= in.channels; e += 4 * lanes) forward_vectors<kWidth, 4>(d, in, weights, rows, e, to);
+    for (; e < in.channels; e += lanes) forward_vectors<kWidth, 1>(d, in, weights, rows, e, to);
   }
 }
 
@@ -112,7 +123,7 @@ HWY_INLINE void value_gradient(D d, const Reading<T>& reading, const Weights<T>&
   for (std::int64_t e = 0; e < in.channels; e += lanes) {
     auto gradient = load_part(d, from + e, in.channels - e);
     if (in.silu) {
-      const auto v = convolve<kWidth>(d, in, weights, rows, e);
+      const auto v = convolve<kWidth>(d, in, weights, rows, e, in.channels - e);
       gradient = hn::Mul(gradient, silu_slope_from(d, v, sigmoid(d, v)));
     }
     store_part(d, gradient, dv + e, in.channels - e);
@@ -322,7 +333,7 @@ void store_final_state(const CausalConv1dInputs<T>& in, std::int64_t sequence, T
     T* const to = final_state + (sequence * rows + j) * in.channels;
     const std::int64_t position = end - begin - rows + j;
     if (position >= 0) {
-      std::copy_n(in.x + (in.reverse ? end - 1 - position : begin + position) * in.channels, in.channels, to);
+      std::copy_n(in.x + (in.reverse ? end - 1 - position : begin + position) * in.x_step(), in.channels, to);
     } else if (in.initial_state) {
       std::copy_n(in.initial_state + (sequence * rows + rows + position) * in.channels, in.channels, to);
     } else {

@@ -112,7 +112,23 @@ HWY_INLINE void add_triangle(D d, const Product<T>& p, const T* a, const T* b, s
   }
 }
 
-/// a b of kRows rows from `row` on and kVectors vectors from `column` on.
+/// sums += a b, of kRows rows from `row` on and kVectors vectors from `column` on.
+template <Depth kDepth, int kRows, int kVectors, class D, typename T = hn::TFromD<D>>
+HWY_INLINE void add_tile(D d, const Product<T>& p, std::int64_t row, std::int64_t depth, std::int64_t column,
+                         TileSums<kRows, kVectors, D>& sums) {
+  const std::int64_t a_row = p.a_row, a_depth = p.a_depth, b_row = p.b_row;
+  const std::int64_t first = kDepth == Depth::kFromRow ? row + kRows : 0;
+  const std::int64_t last = kDepth == Depth::kUpToRow ? row : depth;
+  const T *a = p.a + row * a_row + first * a_depth, *b = p.b + first * b_row + column;
+  for (std::int64_t k = first; k < last; ++k, a += a_depth, b += b_row) {
+    add_products<0, kRows>(d, a, a_row, b, sums);
+  }
+  if constexpr (kDepth != Depth::kAll) {
+    add_triangle<kDepth, 0>(d, p, p.a + row * (a_row + a_depth), p.b + row * b_row + column, depth - row, sums);
+  }
+}
+
+/// a b of such a tile.
 template <Depth kDepth, int kRows, int kVectors, class D, typename T = hn::TFromD<D>>
 HWY_INLINE TileSums<kRows, kVectors, D> tile_of(D d, const Product<T>& p, std::int64_t row, std::int64_t depth,
                                                 std::int64_t column) {
@@ -127,16 +143,7 @@ HWY_INLINE TileSums<kRows, kVectors, D> tile_of(D d, const Product<T>& p, std::i
       if (p.scale != nullptr) hwy::Prefetch(p.out + (row + r) * p.out_row + column + v * lanes);
     }
   }
-  const std::int64_t a_row = p.a_row, a_depth = p.a_depth, b_row = p.b_row;
-  const std::int64_t first = kDepth == Depth::kFromRow ? row + kRows : 0;
-  const std::int64_t last = kDepth == Depth::kUpToRow ? row : depth;
-  const T *a = p.a + row * a_row + first * a_depth, *b = p.b + first * b_row + column;
-  for (std::int64_t k = first; k < last; ++k, a += a_depth, b += b_row) {
-    add_products<0, kRows>(d, a, a_row, b, sums);
-  }
-  if constexpr (kDepth != Depth::kAll) {
-    add_triangle<kDepth, 0>(d, p, p.a + row * (a_row + a_depth), p.b + row * b_row + column, depth - row, sums);
-  }
+  add_tile<kDepth>(d, p, row, depth, column, sums);
   return sums;
 }
 

@@ -30,8 +30,8 @@ HWY_BEFORE_NAMESPACE();
 namespace dnamamba::kernels::cpu::HWY_NAMESPACE {
 namespace {
 
-constexpr std::int64_t kQ = kSsdChunk;
-static_assert(kQ % kRowBlock == 0);
+constexpr std::int64_t kQ = kSsdChunk;  // the longest chunk, which buffers have room for
+static_assert(kQ % kSsdForwardChunk == 0 && kSsdForwardChunk % kRowBlock == 0);
 
 /// B and C of a chunk, and what its strips add to their gradients.
 template <typename T>
@@ -60,8 +60,8 @@ struct StripChunk {
   T *dt, *decay, *slope;  // [kQ]; slope of dt in what it was before bias, softplus and limits
   T *until, *after;       // [kQ] products of the decays up to a token's own, and of those after it
   T *x, *dtx, *scaled;    // [kQ, width]
-  T* sums;                // [kQ, width] over the states: of C h forwards, of g B backwards
   T* W;                   // [kQ, kQ] for j <= i
+  T* sums;                // backward: [kQ, width] of g B over the states
   T *dy, *dtx_T, *dy_T;   // backward: [kQ, width], [width, kQ] twice
   T *decays, *dW;         // backward: [kQ, kQ] a[j+1] ... a[i], and the gradient of W, for j <= i
   T *to_start, *to_end;   // backward: [kQ] what a token adds to the gradient of `until` and `after`, times them
@@ -69,9 +69,9 @@ struct StripChunk {
 
   StripChunk(const SsdPlan<T>& plan, bool backward, Workspace& memory) {
     for (T** scalars : {&dt, &decay, &slope, &until, &after}) *scalars = memory.take<T>(kQ);
-    for (T** rows : {&x, &dtx, &scaled, &sums}) *rows = memory.take<T>(kQ * plan.width);
+    for (T** rows : {&x, &dtx, &scaled}) *rows = memory.take<T>(kQ * plan.width);
     W = memory.take<T>(kQ * kQ);
-    for (T** rows : {&dy, &dtx_T, &dy_T}) *rows = memory.take<T>(backward ? kQ * plan.width : 0);
+    for (T** rows : {&sums, &dy, &dtx_T, &dy_T}) *rows = memory.take<T>(backward ? kQ * plan.width : 0);
     for (T** squares : {&decays, &dW}) *squares = memory.take<T>(backward ? kQ * kQ : 0);
     for (T** scalars : {&to_start, &to_end}) *scalars = memory.take<T>(backward ? kQ : 0);
     for (T** lanes : {&within, &x_g_B}) *lanes = memory.take<T>(backward ? kQ * SsdPlan<T>::kBlockLanes : 0);
@@ -85,6 +85,13 @@ std::int64_t task_size(const SsdPlan<T>& plan, bool backward) {
   StripChunk<T>(plan, backward, counted);
   return counted.bytes() / static_cast<std::int64_t>(sizeof(T));
 }
+
+/// A matrix with a row a token; the rows may lie apart.
+template <typename T>
+struct TokenRows {
+  const T* first;
+  std::int64_t step;  // from row to row
+};
 
 /// What a task has: parameters, and memory for a chunk.
 template <class D, typename T = hn::TFromD<D>>
@@ -115,8 +122,14 @@ struct Task {
   [[nodiscard]] std::int64_t group_at(std::int64_t row, std::int64_t g) const {
     return (row * in.groups + g) * in.states;
   }
-  [[nodiscard]] SequenceRows rows_of(std::int64_t sequence) const {
-    return {in.ragged.offsets[sequence], in.ragged.offsets[sequence + 1], in.reverse, kQ};
+  [[nodiscard]] TokenRows<T> x() const { return {in.x, in.x_step()}; }
+  [[nodiscard]] TokenRows<T> B() const { return {in.B, in.B_step()}; }
+  [[nodiscard]] TokenRows<T> C() const { return {in.C, in.C_step()}; }
+  /// Rows of [T, H, P] and [T, G, N] end to end.
+  [[nodiscard]] TokenRows<T> like_x(const T* matrix) const { return {matrix, in.heads * in.head_dim}; }
+  [[nodiscard]] TokenRows<T> like_B(const T* matrix) const { return {matrix, in.groups * in.states}; }
+  [[nodiscard]] SequenceRows rows_of(std::int64_t sequence, std::int64_t chunk_length = kQ) const {
+    return {in.ragged.offsets[sequence], in.ragged.offsets[sequence + 1], in.reverse, chunk_length};
   }
 };
 
@@ -125,28 +138,29 @@ inline ChunkRows chunk_if_any(const SequenceRows& sequence, std::int64_t c) {
   return c < 0 || c >= sequence.chunks() ? ChunkRows{} : sequence.chunk(c);
 }
 
+/// Asks for these rows of matrices, `count` values of each from `column` on.
+template <class D, typename T = hn::TFromD<D>>
+void expect(const Task<D>& task, std::initializer_list<TokenRows<T>> matrices, std::int64_t column, std::int64_t count,
+            const ChunkRows& rows) {
+  const auto size = static_cast<std::int64_t>(sizeof(T));
+  for (const TokenRows<T>& matrix : matrices) {
+    if (matrix.first == nullptr || rows.length == 0) continue;
+    task.ahead.add(matrix.first + rows.first * matrix.step + column, rows.step * matrix.step * size, rows.length,
+                   count * size);
+  }
+}
 /// Asks for rows of [T, G, N].
 template <class D, typename T = hn::TFromD<D>>
-void expect_group(const Task<D>& task, std::initializer_list<const T*> matrices, std::int64_t g,
+void expect_group(const Task<D>& task, std::initializer_list<TokenRows<T>> matrices, std::int64_t g,
                   const ChunkRows& rows) {
-  const std::int64_t size = task.in.states * static_cast<std::int64_t>(sizeof(T));
-  for (const T* matrix : matrices) {
-    if (matrix == nullptr || rows.length == 0) continue;
-    task.ahead.add(matrix + task.group_at(rows.first, g), rows.step * task.in.groups * size, rows.length, size);
-  }
+  expect(task, matrices, g * task.in.states, task.in.states, rows);
 }
 /// Asks for the rows of [T, H, P] of the strip after strip i of first ... last - 1, in these rows or the next ones.
 template <class D, typename T = hn::TFromD<D>>
-void expect_strip_after(const Task<D>& task, std::initializer_list<const T*> matrices, std::int64_t i,
+void expect_strip_after(const Task<D>& task, std::initializer_list<TokenRows<T>> matrices, std::int64_t i,
                         std::int64_t first, std::int64_t last, const ChunkRows& rows, const ChunkRows& next) {
   const HeadStrip s = task.plan.strip(i + 1 < last ? i + 1 : first);
-  const ChunkRows& where = i + 1 < last ? rows : next;
-  const auto size = static_cast<std::int64_t>(sizeof(T));
-  for (const T* matrix : matrices) {
-    if (matrix == nullptr || where.length == 0) continue;
-    task.ahead.add(matrix + task.row_at(where.first, s), where.step * task.in.heads * task.in.head_dim * size,
-                   where.length, s.count * size);
-  }
+  expect(task, matrices, task.row_at(0, s), s.count, i + 1 < last ? rows : next);
 }
 
 /// States [S, H, P, N] of the caller as [state_rows, width] of a strip, and back. What is kept between passes has
@@ -173,10 +187,11 @@ void store_states(const Task<D>& task, const T* from, std::int64_t sequence, con
 
 /// The rows of B or C of a group, as GroupChunk has them.
 template <class D, typename T = hn::TFromD<D>>
-HWY_NOINLINE void load_group_rows(const Task<D>& task, const ChunkRows& rows, std::int64_t g, const T* matrix, T* to) {
+HWY_NOINLINE void load_group_rows(const Task<D>& task, const ChunkRows& rows, std::int64_t g,
+                                  const TokenRows<T>& matrix, T* to) {
   const std::int64_t N = task.in.states, size = task.group.row_size;
   for (std::int64_t i = 0; i < rows.length; ++i) {
-    std::copy_n(matrix + task.group_at(rows.row(i), g), N, to + i * size);
+    std::copy_n(matrix.first + rows.row(i) * matrix.step + g * N, N, to + i * size);
   }
   std::fill(to + rows.length * size, to + round_up(rows.length, kRowBlock) * size, T{0});
 }
@@ -197,8 +212,8 @@ void multiply_lower(D d, const Product<T>& p, std::int64_t size, std::int64_t de
 template <class D>
 void load_group(const Task<D>& task, const ChunkRows& rows, std::int64_t g) {
   const auto& chunk = task.group;
-  load_group_rows(task, rows, g, task.in.B, chunk.B);
-  load_group_rows(task, rows, g, task.in.C, chunk.C);
+  load_group_rows(task, rows, g, task.B(), chunk.B);
+  load_group_rows(task, rows, g, task.C(), chunk.C);
   transpose(chunk.B, chunk.row_size, rows.length, task.in.states, chunk.B_T, kQ);
   multiply_lower(task.d, {chunk.C, chunk.row_size, 1, chunk.B_T, kQ, chunk.CB, kQ}, rows.length, task.in.states,
                  task.ahead);
@@ -206,11 +221,12 @@ void load_group(const Task<D>& task, const ChunkRows& rows, std::int64_t g) {
 
 /// Rows of a strip as [length, width] with zeros behind the last channel.
 template <class D, typename T = hn::TFromD<D>>
-HWY_NOINLINE void load_rows(const Task<D>& task, const HeadStrip& s, const ChunkRows& rows, const T* matrix, T* to) {
+HWY_NOINLINE void load_rows(const Task<D>& task, const HeadStrip& s, const ChunkRows& rows, const TokenRows<T>& matrix,
+                            T* to) {
   const D d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   for (std::int64_t i = 0; i < rows.length; ++i) {
-    const T* const from = matrix + task.row_at(rows.row(i), s);
+    const T* const from = matrix.first + rows.row(i) * matrix.step + task.row_at(0, s);
     for (std::int64_t p = 0; p < task.plan.width; p += lanes) {
       hn::Store(p < s.count ? load_part(d, from + p, s.count - p) : hn::Zero(d), d, to + i * task.plan.width + p);
     }
@@ -267,7 +283,7 @@ void load_decays(const Task<D>& task, const HeadStrip& s, const ChunkRows& rows)
 }
 template <class D>
 void load_inputs(const Task<D>& task, const HeadStrip& s, const ChunkRows& rows) {
-  load_rows(task, s, rows, task.in.x, task.strip.x);
+  load_rows(task, s, rows, task.x(), task.strip.x);
   scale_rows(task.d, task.strip.dt, task.strip.x, rows.length, task.plan.width, task.strip.dtx);
 }
 
@@ -304,23 +320,6 @@ void advance(const Task<D>& task, const HeadStrip& s, std::int64_t length, const
       task.plan.state_rows, length, s.count, task.ahead);
 }
 
-/// Skip, then y to the caller.
-template <class D, typename T = hn::TFromD<D>>
-HWY_NOINLINE void store_outputs(const Task<D>& task, const HeadStrip& s, const ChunkRows& rows, const T* skip, T* y) {
-  const D d;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  const StripChunk<T>& chunk = task.strip;
-  for (std::int64_t i = 0; i < rows.length; ++i) {
-    T* const to = y + task.row_at(rows.row(i), s);
-    for (std::int64_t p = 0; p < s.count; p += lanes) {
-      const std::int64_t at = i * task.plan.width + p;
-      auto out = hn::Load(d, chunk.sums + at);
-      if (task.in.D) out = hn::MulAdd(hn::Load(d, skip + p), hn::Load(d, chunk.x + at), out);
-      store_part(d, out, to + p, s.count - p);
-    }
-  }
-}
-
 /// D of a strip's channels, zeros behind them and where there is none.
 template <typename T>
 void load_skip(const SsdInputs<T>& in, const HeadStrip& s, T* skip) {
@@ -330,22 +329,53 @@ void load_skip(const SsdInputs<T>& in, const HeadStrip& s, T* skip) {
   }
 }
 
+/// y = until C h + W dtx + D x of kVectors vectors of channels from `column` on, from registers to the caller.
+template <int kVectors, class D, typename T = hn::TFromD<D>>
+HWY_NOINLINE void store_outputs(const Task<D>& task, const HeadStrip& s, const ChunkRows& rows, const T* h,
+                                std::int64_t column, T* y) {
+  const D d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  constexpr int kRows = kTileRows<Depth::kUpToRow, kVectors>;
+  const StripChunk<T>& chunk = task.strip;
+  const std::int64_t width = task.plan.width;
+  const Product<T> of_states{task.group.C, task.group.row_size, 1, h, width, nullptr, 0};
+  const Product<T> of_tokens{chunk.W, kQ, 1, chunk.dtx, width, nullptr, 0};
+  HWY_ALIGN T skip[SsdPlan<T>::kStripChannels];
+  load_skip(task.in, s, skip);
+  for (std::int64_t row = 0; row < rows.length; row += kRows) {
+    task.ahead.some();
+    auto sums = tile_of<Depth::kAll, kRows, kVectors>(d, of_states, row, task.in.states, column);
+    HWY_UNROLL(4)
+    for (int r = 0; r < kRows; ++r) {
+      const auto until = hn::Set(d, chunk.until[row + r]);
+      HWY_UNROLL(4)
+      for (int v = 0; v < kVectors; ++v) sums.at[r][v] = hn::Mul(until, sums.at[r][v]);
+    }
+    add_tile<Depth::kUpToRow>(d, of_tokens, row, rows.length, column, sums);
+    HWY_UNROLL(4)
+    for (int r = 0; r < kRows; ++r) {
+      if (row + r >= rows.length) break;
+      T* const to = y + task.row_at(rows.row(row + r), s);
+      HWY_UNROLL(4)
+      for (int v = 0; v < kVectors; ++v) {
+        const std::int64_t p = column + v * lanes;
+        const auto x = hn::Load(d, chunk.x + (row + r) * width + p);
+        store_part(d, hn::MulAdd(hn::Load(d, skip + p), x, sums.at[r][v]), to + p, s.count - p);
+      }
+    }
+  }
+}
+
 template <class D, typename T = hn::TFromD<D>>
 void forward_of_chunk(const Task<D>& task, const HeadStrip& s, const ChunkRows& rows, T* h, T* y) {
   const StripChunk<T>& chunk = task.strip;
-  const GroupChunk<T>& group = task.group;
-  const std::int64_t width = task.plan.width, length = rows.length;
   load_decays(task, s, rows);
   load_inputs(task, s, rows);
-  load_weights<false>(task, length);
-  multiply<Depth::kAll>(task.d, {group.C, group.row_size, 1, h, width, chunk.sums, width}, length, task.in.states,
-                        s.count, task.ahead);
-  multiply<Depth::kUpToRow>(task.d, {chunk.W, kQ, 1, chunk.dtx, width, chunk.sums, width, chunk.until, 1}, length,
-                            length, s.count, task.ahead);
-  HWY_ALIGN T skip[SsdPlan<T>::kStripChannels];
-  load_skip(task.in, s, skip);
-  store_outputs(task, s, rows, skip, y);
-  advance(task, s, length, group.B, chunk.after, chunk.dtx, h, static_cast<T*>(nullptr));
+  load_weights<false>(task, rows.length);
+  for_each_column_block(task.d, s.count, [&]<int kVectors>(std::int64_t column) HWY_ATTR {
+    store_outputs<kVectors>(task, s, rows, h, column, y);
+  });
+  advance(task, s, rows.length, task.group.B, chunk.after, chunk.dtx, h, static_cast<T*>(nullptr));
 }
 
 /// A slot of strips; h: [strips, state_size].
@@ -356,13 +386,13 @@ void forward_of_slot(const Task<D>& task, const SsdOutputs<T>& out, std::int64_t
   for (std::int64_t i = first; i < last; ++i) {
     load_states(task, task.in.initial_state, sequence, task.plan.strip(i), h + (i - first) * size);
   }
-  const SequenceRows sequence_rows = task.rows_of(sequence);
+  const SequenceRows sequence_rows = task.rows_of(sequence, kSsdForwardChunk);
   for (std::int64_t c = 0; c < sequence_rows.chunks(); ++c) {
     const ChunkRows rows = sequence_rows.chunk(c), next = chunk_if_any(sequence_rows, c + 1);
     load_group(task, rows, g);
-    expect_group(task, {task.in.B, task.in.C}, g, next);
+    expect_group(task, {task.B(), task.C()}, g, next);
     for (std::int64_t i = first; i < last; ++i) {
-      expect_strip_after(task, {task.in.x, std::as_const(out.y)}, i, first, last, rows, next);
+      expect_strip_after(task, {task.x(), task.like_x(out.y)}, i, first, last, rows, next);
       forward_of_chunk(task, task.plan.strip(i), rows, h + (i - first) * size, out.y);
     }
   }
@@ -533,7 +563,7 @@ void backward_of_strip(const Task<D>& task, const HeadStrip& s, const ChunkRows&
   const std::int64_t width = task.plan.width, length = rows.length, N = task.in.states;
   load_decays(task, s, rows);
   load_inputs(task, s, rows);
-  load_rows(task, s, rows, to.out.dy, chunk.dy);
+  load_rows(task, s, rows, task.like_x(to.out.dy), chunk.dy);
   load_weights<true>(task, length);
   transpose(chunk.dtx, width, length, s.count, chunk.dtx_T, kQ);
   transpose(chunk.dy, width, length, s.count, chunk.dy_T, kQ);
@@ -574,26 +604,30 @@ void store_group_gradients(const Task<D>& task, const ChunkRows& rows, std::int6
   }
 }
 
-/// The states before every chunk but the first, kept at `starts`, of a slot of strips.
+/// The states before every chunk but the first, kept at `starts`, of a slot of strips; by the chunks of the forward
+/// pass, so that they have its bits.
 template <class D, typename T = hn::TFromD<D>>
 void keep_starts(const Task<D>& task, std::int64_t sequence, std::int64_t first, std::int64_t last, T* h, T* starts) {
   const std::int64_t size = task.plan.state_size(), g = task.plan.group_of(task.plan.strip(first));
-  const SequenceRows sequence_rows = task.rows_of(sequence);
-  if (sequence_rows.chunks() < 2) return;
+  constexpr std::int64_t kPerChunk = kQ / kSsdForwardChunk;
+  const SequenceRows sequence_rows = task.rows_of(sequence, kSsdForwardChunk);
+  const std::int64_t pieces = (task.rows_of(sequence).chunks() - 1) * kPerChunk;
+  if (pieces <= 0) return;
   for (std::int64_t i = first; i < last; ++i) {
     load_states(task, task.in.initial_state, sequence, task.plan.strip(i), h + (i - first) * size);
   }
-  for (std::int64_t c = 0; c + 1 < sequence_rows.chunks(); ++c) {
+  for (std::int64_t c = 0; c < pieces; ++c) {
     const ChunkRows rows = sequence_rows.chunk(c), next = chunk_if_any(sequence_rows, c + 1);
-    load_group_rows(task, rows, g, task.in.B, task.group.B);
-    expect_group(task, {task.in.B}, g, next);
+    const bool ends_chunk = (c + 1) % kPerChunk == 0;
+    load_group_rows(task, rows, g, task.B(), task.group.B);
+    expect_group(task, {task.B()}, g, next);
     for (std::int64_t i = first; i < last; ++i) {
       const HeadStrip s = task.plan.strip(i);
-      expect_strip_after(task, {task.in.x}, i, first, last, rows, next);
+      expect_strip_after(task, {task.x()}, i, first, last, rows, next);
       load_decays(task, s, rows);
       load_inputs(task, s, rows);
       advance(task, s, rows.length, task.group.B, task.strip.after, task.strip.dtx, h + (i - first) * size,
-              starts + (c * task.plan.strips() + i) * size);
+              ends_chunk ? starts + (c / kPerChunk * task.plan.strips() + i) * size : nullptr);
     }
   }
 }
@@ -609,13 +643,13 @@ void keep_ends(const Task<D>& task, const SsdGradients<T>& out, std::int64_t seq
   }
   for (std::int64_t c = sequence_rows.chunks() - 1; c >= (out.dinitial_state ? 0 : 1); --c) {
     const ChunkRows rows = sequence_rows.chunk(c), next = chunk_if_any(sequence_rows, c - 1);
-    load_group_rows(task, rows, g, task.in.C, task.group.C);
-    expect_group(task, {task.in.C}, g, next);
+    load_group_rows(task, rows, g, task.C(), task.group.C);
+    expect_group(task, {task.C()}, g, next);
     for (std::int64_t i = first; i < last; ++i) {
       const HeadStrip s = task.plan.strip(i);
-      expect_strip_after(task, {out.dy}, i, first, last, rows, next);
+      expect_strip_after(task, {task.like_x(out.dy)}, i, first, last, rows, next);
       load_decays(task, s, rows);
-      load_rows(task, s, rows, out.dy, task.strip.dy);
+      load_rows(task, s, rows, task.like_x(out.dy), task.strip.dy);
       advance(task, s, rows.length, task.group.C, task.strip.until, task.strip.dy, carry + (i - first) * size,
               c == 0 ? nullptr : ends + ((c - 1) * task.plan.strips() + i) * size);
     }
@@ -658,14 +692,14 @@ void backward_of_chunk(const Task<D>& task, const SsdGradients<T>& out, const Ss
   const ChunkRows next = chunk_if_any(sequence_rows, c + 1);
   const std::int64_t first = g * plan.strips_per_group, last = first + plan.strips_per_group;
   load_group(task, rows, g);
-  expect_group(task, {std::as_const(out.dB), std::as_const(out.dC)}, g, rows);
-  expect_group(task, {task.in.B, task.in.C}, g, next);
+  expect_group(task, {task.like_B(out.dB), task.like_B(out.dC)}, g, rows);
+  expect_group(task, {task.B(), task.C()}, g, next);
   transpose(group.C, group.row_size, rows.length, plan.states, group.C_T, kQ);
   for (T* sum : {group.dB_T, group.dC_T}) std::fill_n(sum, plan.state_rows * kQ, T{0});
   std::fill_n(group.dCB, kQ * kQ, T{0});
   for (std::int64_t i = first; i < last; ++i) {
     const HeadStrip s = plan.strip(i);
-    expect_strip_after(task, {task.in.x, out.dy, std::as_const(out.dx)}, i, first, last, rows, next);
+    expect_strip_after(task, {task.x(), task.like_x(out.dy), task.like_x(out.dx)}, i, first, last, rows, next);
     const T* h = store.starts + ((place - 1) * plan.strips() + i) * size;
     const T* carry = store.ends + (place * plan.strips() + i) * size;
     if (c == 0) load_states(task, task.in.initial_state, sequence, s, states), h = states;

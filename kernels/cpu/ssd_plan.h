@@ -10,7 +10,8 @@
 namespace dnamamba::kernels::cpu {
 
 /// Tokens that are worked on together, counted from the start of a sequence. Work among the tokens of a chunk grows
-/// with it, work for the states at its ends shrinks.
+/// with it, work for the states at its ends shrinks: backwards they are kept in memory.
+inline constexpr std::int64_t kSsdForwardChunk = 32;
 inline constexpr std::int64_t kSsdChunk = 64;
 
 /// Channels of one head that are worked on together.

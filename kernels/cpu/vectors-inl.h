@@ -135,23 +135,36 @@ HWY_INLINE hn::Vec<D> exp2_of_product(D d, hn::Vec<D> scale, hn::Vec<D> x) {
   return x;
 }
 
-/// e^x for x <= 0, relative error below 2^-22 (float); below the normal range, and for NaN, a number next to 0.
-template <class D>
-HWY_INLINE hn::Vec<D> exp_of_negative(D d, hn::Vec<D> x) {
+/// e^x for x <= 0, of kCount vectors in place: relative error below 2^-22 (float); below the normal range, and for NaN,
+/// a number next to 0.
+template <int kCount, class D>
+HWY_INLINE void exp_of_negative(D d, hn::Vec<D>* x) {
   if constexpr (sizeof(hn::TFromD<D>) == 4) {
     // log2(e) in two parts: the product keeps its last bits, however large x is.
     const auto log2e = hn::Set(d, 1.44269502F), rest = hn::Set(d, 1.92596299e-8F);
     const auto magic = hn::Set(d, 12582912.0F);  // 1.5 * 2^23 leaves the nearest integer in the lowest bits
-    x = hn::Max(x, hn::Set(d, -87.0F));
-    const auto shifted = hn::MulAdd(x, log2e, magic);
-    hn::Vec<D> r = hn::MulAdd(x, rest, hn::MulSub(x, log2e, hn::Sub(shifted, magic)));
-    exp2_near_zero<1>(d, &r);
     const hn::RebindToSigned<D> di;
-    const auto exponent = hn::ShiftLeft<23>(hn::BitCast(di, shifted));
-    return hn::BitCast(d, hn::Add(hn::BitCast(di, r), exponent));
+    hn::Vec<D> shifted[kCount];
+    HWY_UNROLL(8)
+    for (int j = 0; j < kCount; ++j) {
+      x[j] = hn::Max(x[j], hn::Set(d, -87.0F));
+      shifted[j] = hn::MulAdd(x[j], log2e, magic);
+      x[j] = hn::MulAdd(x[j], rest, hn::MulSub(x[j], log2e, hn::Sub(shifted[j], magic)));
+    }
+    exp2_near_zero<kCount>(d, x);
+    HWY_UNROLL(8)
+    for (int j = 0; j < kCount; ++j) {
+      const auto exponent = hn::ShiftLeft<23>(hn::BitCast(di, shifted[j]));
+      x[j] = hn::BitCast(d, hn::Add(hn::BitCast(di, x[j]), exponent));
+    }
   } else {
-    return hn::Exp(d, x);
+    for (int j = 0; j < kCount; ++j) x[j] = hn::Exp(d, x[j]);
   }
+}
+template <class D>
+HWY_INLINE hn::Vec<D> exp_of_negative(D d, hn::Vec<D> x) {
+  exp_of_negative<1>(d, &x);
+  return x;
 }
 
 // log(1 + e) / e on [0, 1]: minimax coefficients, lowest first; relative error 5e-9 before rounding.
@@ -195,9 +208,20 @@ template <class D>
 HWY_INLINE hn::Vec<D> sigmoid(D d, hn::Vec<D> v) {
   return sigmoid_from(d, v, exp_of_negative(d, hn::Neg(hn::Abs(v))));
 }
+/// v sigmoid(v), of kCount vectors in place.
+template <int kCount, class D>
+HWY_INLINE void silu(D d, hn::Vec<D>* v) {
+  hn::Vec<D> e[kCount];
+  HWY_UNROLL(8)
+  for (int j = 0; j < kCount; ++j) e[j] = hn::Neg(hn::Abs(v[j]));
+  exp_of_negative<kCount>(d, e);
+  HWY_UNROLL(8)
+  for (int j = 0; j < kCount; ++j) v[j] = hn::Mul(v[j], sigmoid_from(d, v[j], e[j]));
+}
 template <class D>
 HWY_INLINE hn::Vec<D> silu(D d, hn::Vec<D> v) {
-  return hn::Mul(v, sigmoid(d, v));
+  silu<1>(d, &v);
+  return v;
 }
 /// silu's derivative, given s = sigmoid(v).
 template <class D>

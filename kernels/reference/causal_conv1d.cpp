@@ -18,16 +18,15 @@ struct Channel {
   [[nodiscard]] std::int64_t begin() const { return in.ragged.offsets[sequence]; }
   [[nodiscard]] std::int64_t end() const { return in.ragged.offsets[sequence + 1]; }
   [[nodiscard]] std::int64_t length() const { return end() - begin(); }
+  [[nodiscard]] std::int64_t row(std::int64_t t) const { return in.reverse ? end() - 1 - t : begin() + t; }
   /// Where position t >= 0 stands in [T, E].
-  [[nodiscard]] std::int64_t at(std::int64_t t) const {
-    return (in.reverse ? end() - 1 - t : begin() + t) * in.channels + e;
-  }
+  [[nodiscard]] std::int64_t at(std::int64_t t) const { return row(t) * in.channels + e; }
   /// Where row `j` of the state stands in [S, K-1, E].
   [[nodiscard]] std::int64_t state_at(std::int64_t j) const {
     return (sequence * (in.width - 1) + j) * in.channels + e;
   }
   [[nodiscard]] double input(std::int64_t t) const {
-    if (t >= 0) return in.x[at(t)];
+    if (t >= 0) return in.x[row(t) * in.x_step() + e];
     return in.initial_state ? double{in.initial_state[state_at(t + in.width - 1)]} : 0.0;
   }
   [[nodiscard]] double convolved(std::int64_t t) const {

@@ -33,12 +33,30 @@ double step_size_slope(const SsdInputs<T>& in, std::int64_t row, std::int64_t h)
 }
 
 template <typename T>
+std::int64_t group_of(const SsdInputs<T>& in, const Channel& c) {
+  return c.head / (in.heads / in.groups);
+}
+/// Where a token's values stand that lie like [T, H, P] and [T, G, N] end to end.
+template <typename T>
 std::int64_t x_at(const SsdInputs<T>& in, std::int64_t row, const Channel& c) {
   return (row * in.heads + c.head) * in.head_dim + c.channel;
 }
 template <typename T>
 std::int64_t B_at(const SsdInputs<T>& in, std::int64_t row, const Channel& c) {
-  return (row * in.groups + c.head / (in.heads / in.groups)) * in.states;
+  return (row * in.groups + group_of(in, c)) * in.states;
+}
+/// A token's inputs, whose rows may lie apart: x, and the N values of B and C.
+template <typename T>
+double x_of(const SsdInputs<T>& in, std::int64_t row, const Channel& c) {
+  return in.x[row * in.x_step() + c.head * in.head_dim + c.channel];
+}
+template <typename T>
+const T* B_of(const SsdInputs<T>& in, std::int64_t row, const Channel& c) {
+  return in.B + row * in.B_step() + group_of(in, c) * in.states;
+}
+template <typename T>
+const T* C_of(const SsdInputs<T>& in, std::int64_t row, const Channel& c) {
+  return in.C + row * in.C_step() + group_of(in, c) * in.states;
 }
 template <typename T>
 std::int64_t state_at(const SsdInputs<T>& in, const Channel& c) {
@@ -59,10 +77,9 @@ std::vector<double> states_of(const SsdInputs<T>& in, const Channel& c) {
   for (std::int64_t t = 0; t < tokens.length(); ++t) {
     const std::int64_t row = tokens.row(t);
     const double dt = step_size(in, row, c.head), decay = std::exp(dt * in.A[c.head]);
-    const double x = in.x[x_at(in, row, c)];
-    for (std::int64_t n = 0; n < N; ++n) {
-      s[(t + 1) * N + n] = decay * s[t * N + n] + dt * x * in.B[B_at(in, row, c) + n];
-    }
+    const double x = x_of(in, row, c);
+    const T* const B = B_of(in, row, c);
+    for (std::int64_t n = 0; n < N; ++n) s[(t + 1) * N + n] = decay * s[t * N + n] + dt * x * B[n];
   }
   return s;
 }
@@ -89,14 +106,15 @@ void backward_of_channel(const SsdInputs<T>& in, const SsdGradients<T>& gradient
   }
   for (std::int64_t t = tokens.length() - 1; t >= 0; --t) {
     const std::int64_t row = tokens.row(t), at = x_at(in, row, c), b_at = B_at(in, row, c);
-    const double x = in.x[at], dy = gradients.dy[at], dt = step_size(in, row, c.head), decay = std::exp(dt * A);
+    const T *const B = B_of(in, row, c), *const C = C_of(in, row, c);
+    const double x = x_of(in, row, c), dy = gradients.dy[at], dt = step_size(in, row, c.head), decay = std::exp(dt * A);
     double g_times_B = 0, change = 0;
     for (std::int64_t n = 0; n < N; ++n) {
-      const double g = dy * in.C[b_at + n] + carry[n];
+      const double g = dy * C[n] + carry[n];
       carry[n] = decay * g;
       sums.dC[b_at + n] += dy * s[(t + 1) * N + n];
       sums.dB[b_at + n] += g * dt * x;
-      g_times_B += g * in.B[b_at + n];
+      g_times_B += g * B[n];
       change += carry[n] * s[t * N + n];
     }
     sums.dA[c.head] += change * dt;
@@ -130,8 +148,8 @@ void ssd(const SsdInputs<T>& in, const SsdOutputs<T>& out) {
     const std::vector<double> s = states_of(in, c);
     for (std::int64_t t = 0; t < tokens.length(); ++t) {
       const std::int64_t row = tokens.row(t), at = x_at(in, row, c);
-      double y = in.D ? double{in.D[D_at(in, c)]} * in.x[at] : 0.0;
-      for (std::int64_t n = 0; n < N; ++n) y += in.C[B_at(in, row, c) + n] * s[(t + 1) * N + n];
+      double y = in.D ? double{in.D[D_at(in, c)]} * x_of(in, row, c) : 0.0;
+      for (std::int64_t n = 0; n < N; ++n) y += C_of(in, row, c)[n] * s[(t + 1) * N + n];
       out.y[at] = static_cast<T>(y);
     }
     for (std::int64_t n = 0; out.final_state != nullptr && n < N; ++n) {

@@ -1,6 +1,9 @@
 // What operators refuse, and what they answer about shapes alone.
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/full_like.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 #include <gmock/gmock.h>
@@ -277,19 +280,47 @@ at::Tensor without_values(const at::Tensor& tensor) {
   return tensor.defined() ? tensor.detach().to(at::kMeta).requires_grad_(tensor.is_floating_point()) : tensor;
 }
 
+// The answers to `inputs` and the gradients of all `leaves`, of which they were made.
+std::vector<at::Tensor> answers_and_gradients(const Operator& op, const Operator::Inputs& inputs,
+                                              const Operator::Inputs& leaves) {
+  const auto answer = op.call(inputs, int64_tensor(op.offsets));
+  std::vector<at::Tensor> tensors = answer.rows, wanted = leaves.rows;
+  if (answer.state.defined()) tensors.push_back(answer.state);
+  wanted.insert(wanted.end(), leaves.parameters.begin(), leaves.parameters.end());
+  if (leaves.state.defined()) wanted.push_back(leaves.state);
+  std::vector<at::Tensor> arriving;
+  for (const at::Tensor& output : tensors) arriving.push_back(at::ones(output.sizes(), output.options()));
+  for (const at::Tensor& gradient : torch::autograd::grad(tensors, wanted, arriving)) tensors.push_back(gradient);
+  return tensors;
+}
+
+// Every differentiable input a leaf.
+Operator::Inputs leaves_of(Operator::Inputs inputs) {
+  for (auto* list : {&inputs.rows, &inputs.parameters})
+    for (at::Tensor& tensor : *list) tensor = tensor.clone().requires_grad_(true);
+  if (inputs.state.defined()) inputs.state = inputs.state.clone().requires_grad_(true);
+  return inputs;
+}
+
+TEST(EveryOperator, AnswersInColumnsOfWiderTensorsAsInCopies) {
+  for (const Operator& op : every_operator({.channels = 5, .offsets = {0, 4, 4, 9}, .dtype = at::kFloat})) {
+    SCOPED_TRACE(op.name);
+    const Operator::Inputs leaves = leaves_of(op.inputs);
+    Operator::Inputs columns = leaves;
+    for (at::Tensor& rows : columns.rows) {
+      const at::Tensor others = at::full_like(rows, std::numeric_limits<float>::quiet_NaN());
+      rows = at::cat({others, rows, others}, 1).narrow(1, rows.size(1), rows.size(1));
+    }
+    const auto expected = answers_and_gradients(op, leaves, leaves), got = answers_and_gradients(op, columns, leaves);
+    ASSERT_EQ(got.size(), expected.size());
+    for (std::size_t i = 0; i < got.size(); ++i) EXPECT_TRUE(at::equal(got[i], expected[i])) << i;
+  }
+}
+
 // Shapes and types of the answers and of all gradients, of a call with values or without.
 std::vector<std::string> shapes_of(const Operator& op, const Operator::Inputs& inputs) {
-  const auto answer = op.call(inputs, int64_tensor(op.offsets));
-  std::vector<at::Tensor> outputs = answer.rows, leaves = inputs.rows, tensors;
-  if (answer.state.defined()) outputs.push_back(answer.state);
-  leaves.insert(leaves.end(), inputs.parameters.begin(), inputs.parameters.end());
-  if (inputs.state.defined()) leaves.push_back(inputs.state);
-  std::vector<at::Tensor> arriving;
-  for (const at::Tensor& output : outputs) arriving.push_back(at::ones(output.sizes(), output.options()));
-  tensors = outputs;
-  for (const at::Tensor& gradient : torch::autograd::grad(outputs, leaves, arriving)) tensors.push_back(gradient);
   std::vector<std::string> texts;
-  for (const at::Tensor& tensor : tensors)
+  for (const at::Tensor& tensor : answers_and_gradients(op, inputs, inputs))
     texts.push_back(
         c10::str(tensor.sizes(), " ", tensor.scalar_type(), tensor.requires_grad() ? " differentiable" : ""));
   return texts;
@@ -298,17 +329,11 @@ std::vector<std::string> shapes_of(const Operator& op, const Operator::Inputs& i
 TEST(EveryOperator, AnswersShapesWithoutValues) {
   for (const Operator& op : every_operator({.channels = 5, .offsets = {0, 4, 4, 9}, .dtype = at::kFloat})) {
     SCOPED_TRACE(op.name);
-    Operator::Inputs values = op.inputs, shapes = op.inputs;
-    const auto each = [](Operator::Inputs& inputs, const auto& change) {
-      for (auto* list : {&inputs.rows, &inputs.parameters, &inputs.fixed_rows})
-        for (at::Tensor& tensor : *list) tensor = change(tensor);
-      inputs.state = change(inputs.state);
-    };
-    each(values, [](const at::Tensor& tensor) {
-      return tensor.defined() ? tensor.clone().requires_grad_(tensor.is_floating_point()) : tensor;
-    });
-    each(shapes, without_values);
-    EXPECT_EQ(shapes_of(op, shapes), shapes_of(op, values));
+    Operator::Inputs shapes = op.inputs;
+    for (auto* list : {&shapes.rows, &shapes.parameters, &shapes.fixed_rows})
+      for (at::Tensor& tensor : *list) tensor = without_values(tensor);
+    shapes.state = without_values(shapes.state);
+    EXPECT_EQ(shapes_of(op, shapes), shapes_of(op, leaves_of(op.inputs)));
   }
 }
 

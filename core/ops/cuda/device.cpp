@@ -1,5 +1,6 @@
 #include "core/ops/cuda/device.h"
 
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <torch/library.h>
@@ -25,6 +26,15 @@ struct LastOffsets {
   c10::cuda::CUDAStream stream = c10::cuda::getDefaultCUDAStream();
 };
 
+/// Of LibTorch's allocator on the current device, since the last reset.
+std::int64_t peak_bytes(bool reset) {
+  const auto device = c10::cuda::current_device();
+  using c10::CachingDeviceAllocator::StatType;
+  const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(device);
+  if (reset) c10::cuda::CUDACachingAllocator::resetPeakStats(device);
+  return stats.allocated_bytes[static_cast<std::size_t>(StatType::AGGREGATE)].peak;
+}
+
 }  // namespace
 
 const std::int64_t* offsets_on_device(const OptionalTensor& offsets) {
@@ -40,6 +50,7 @@ const std::int64_t* offsets_on_device(const OptionalTensor& offsets) {
 
 TORCH_LIBRARY_FRAGMENT(dnamamba, library) {
   library.def("cuda_device_names() -> str[]", device_names);
+  library.def("cuda_peak_bytes(bool reset) -> int", peak_bytes);
 }
 
 }  // namespace dnamamba::ops
