@@ -30,6 +30,12 @@ usage: ./do COMMAND
                   feed made-up bytes to the readers, a minute (SECONDS) each, and show what they can't take;
                   TARGET: one of tests/fuzz/*_fuzz.cpp, or all
   tsan            what runs in threads, under the thread sanitizer
+  cuda            the compiler for GPUs (NVIDIA's nvcc, from PyPI), and the program with what it makes: on machines with
+                  LibTorch's CUDA libraries it computes on GPUs
+  bundle          build/bundle: the program, its tests and benchmarks for a machine with a GPU, CUDA 13 and PyTorch 2.11,
+                  but nothing of Debian's
+  test-gpu        on such a machine: the tests that need a GPU ("test-gpu sanitizer": some of them under compute-sanitizer)
+  bench-gpu       on such a machine: measure operators and models
   install PREFIX  put the program, its library, models, completions and man pages under PREFIX; it goes on using
                   LibTorch and Arrow in .tools/
   package         a release to unpack anywhere: build/package/dnamamba-VERSION-linux-x86_64.tar.gz, LibTorch and Arrow included
@@ -132,11 +138,13 @@ need_libtorch() {
 
 # What the tests need is fetched beside a build that needs none of it; `part` then says how long it was waited for.
 fetch_for_tests() {
-  { { libtorch_is_there || libtorch_install; } && { arrow_is_there || arrow_install; } && tests/python/environment; } >"$logs/fetch.log" 2>&1 &
+  { { libtorch_is_there || libtorch_install; } && { cuda_is_there || cuda_install; } && { arrow_is_there || arrow_install; } && tests/python/environment; } >"$logs/fetch.log" 2>&1 &
   fetching=$!
   trap 'kill "$fetching" 2>/dev/null || true' EXIT
 }
 fetched() { local status=0; wait "$fetching" || status=$?; cat "$logs/fetch.log"; return $status; }
+
+need_cuda() { need_libtorch; cuda_is_there || part "CUDA compiler" 1 cuda_install; }
 
 need_echarts() {  # the version that fetch_echarts.cmake names
   grep -qsx "set(version $(cat .tools/echarts/VERSION 2>/dev/null))" core/cmake/fetch_echarts.cmake ||
@@ -190,7 +198,7 @@ test_all() {
   fetch_for_tests
   part "configure (asan)" 1 cmake --preset asan
   part "build (asan)" 6 cmake --build --preset asan
-  part "LibTorch, Arrow, Python" 1 fetched
+  part "LibTorch, CUDA, Arrow, ..." 1 fetched
   part "configure" 1 cmake --preset release
   part "build" 9 cmake --build --preset release
   run_tests asan 2
@@ -209,6 +217,66 @@ bench() {
   need_program
   part "build the benchmarks" 2 cmake --build --preset release --target tests/bench/$of
   build/release/tests/bench/$of "$@"
+}
+
+cuda() {
+  need_packages "${build_packages[@]}"
+  need_cuda
+  need_program
+  part "build for GPUs" 3 cmake --build --preset release --target dnamamba_cuda
+}
+
+# What starts a program of the bundle: it finds PyTorch's libraries, and ours beside it.
+launcher() {
+  cat <<'LAUNCHER'
+#!/bin/sh
+here=$(dirname "$(readlink -f "$0")")
+torch=${DNAMAMBA_LIBTORCH:-$(python3 -c 'import importlib.util as u; print(u.find_spec("torch").submodule_search_locations[0])')} || {
+  echo "$0: no PyTorch in python3's reach: set DNAMAMBA_LIBTORCH to the folder that holds its lib/" >&2; exit 1; }
+export LD_LIBRARY_PATH="$here/lib:$torch/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+export DNAMAMBA_PRETRAINED="${DNAMAMBA_PRETRAINED-$here/pretrained}"
+exec "$here/bin/$(basename "$0")" "$@"
+LAUNCHER
+}
+
+bundle() {
+  local out=build/bundle programs=(dnamamba gpu_test ops_test dnamamba_gpu_bench) program
+  need_packages "${build_packages[@]}"
+  need_echarts
+  need_cuda
+  part "configure" 1 cmake --preset release
+  part "build the bundle" 10 cmake --build --preset release --target dnamamba_cuda "${programs[@]}"
+  rm -rf $out && mkdir -p $out/bin $out/lib
+  cp build/release/modules/libdnamamba_cuda.so build/release/core/ops/libdnamamba_ops.so $out/lib
+  cp build/release/apps/dnamamba build/release/tests/{gpu/gpu_test,ops/ops_test,bench/dnamamba_gpu_bench} $out/bin
+  for program in "${programs[@]}"; do launcher >"$out/$program" && chmod +x "$out/$program"; done
+  strip $out/bin/* $out/lib/*
+  # Debian's libraries: glibc's and the compiler's are any system's, LibTorch's are PyTorch's.
+  ldd build/release/apps/dnamamba $out/bin/gpu_test | awk '$2 == "=>" && $3 ~ "^/" {print $3}' | sort -u |
+    grep -vE '/\.tools/|/lib(c|m|dl|rt|util|pthread|resolv|stdc\+\+|gcc_s|gomp|dnamamba_ops)\.so' | xargs -I{} cp -L {} $out/lib
+  cp -r pretrained tests/python/gpu_ops_test.py $out
+  du -sh --block-size=MB $out
+}
+
+test_gpu() {
+  [ -x build/bundle/gpu_test ] || bundle
+  if [ "${1:-}" = sanitizer ]; then
+    local tool
+    for tool in memcheck racecheck initcheck; do
+      echo "compute-sanitizer --tool $tool"
+      compute-sanitizer --tool $tool --error-exitcode 1 --target-processes all build/bundle/gpu_test --gtest_brief=1 \
+        --gtest_filter='*EveryOperatorIsClean*' | tail -n 5
+    done
+    return
+  fi
+  build/bundle/gpu_test --gtest_brief=1
+  DNAMAMBA_TEST_DEVICE=cuda build/bundle/ops_test --gtest_brief=1 --gtest_filter='*OperatorOfChannels*Float*:EveryOperator*'
+  python3 build/bundle/gpu_ops_test.py build/bundle/lib
+}
+
+bench_gpu() {
+  [ -x build/bundle/dnamamba_gpu_bench ] || bundle
+  build/bundle/dnamamba_gpu_bench "$@"
 }
 
 fuzz() {
@@ -258,7 +326,7 @@ package() {
   ls -sh --block-size=MB build/package/*.tar.gz
 }
 
-cpp_files() { find core kernels apps tests \( -name '*.h' -o -name '*.cpp' \) -type f | sort; }
+cpp_files() { find core kernels apps tests \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -type f | sort; }
 changed_files() {
   { git diff --name-only HEAD && git ls-files --others --exclude-standard; } | sort | comm -12 - <(cpp_files)
 }
@@ -282,7 +350,7 @@ lint() {
 
 command=${1:-help}; shift || true
 case $command in
-  demo | build | test | bench | fuzz | tsan | install | package | format | lint) ;;
+  demo | build | test | bench | cuda | bundle | test-gpu | bench-gpu | fuzz | tsan | install | package | format | lint) ;;
   help | -h | --help) help; exit ;;
   *) help >&2; fail "there is no command \"$command\"" ;;
 esac
@@ -293,5 +361,7 @@ case $command in
   build) need_program; echo "built: $PWD/build/release/apps/dnamamba" ;;
   test) test_all ;;
   install) install_to "$@" ;;
+  test-gpu) test_gpu "$@" ;;
+  bench-gpu) bench_gpu "$@" ;;
   *) "$command" "$@" ;;
 esac
