@@ -242,9 +242,9 @@ class Report {
 int run_embed(const Arguments& arguments) {
   const auto command = parse_embed(arguments);
   if (!command) return 0;
-  const engine::Compute compute = engine::choose_compute(command->device, command->precision);
+  engine::Compute compute = engine::choose_compute(command->device, command->precision);
   engine::set_threads(command->threads);
-  const model::Model model = cli::load_model(command->model, compute);
+  const model::Model model = cli::load_model(command->model, &compute);
   const engine::EmbedOptions job = job_of(*command, compute, model);
   const auto report = command->report.empty() ? nullptr : std::make_unique<Report>(*command, model);
   const auto writer = outputs::open_embedding_writer(command->output, outputs::parse_embedding_format(command->format),

@@ -99,7 +99,8 @@ int run_generate(const Arguments& arguments) {
   const auto command = parse_generate(arguments);
   if (!command) return 0;
   engine::set_threads(command->threads);
-  const model::Model model = cli::load_model(command->model, engine::Compute{});
+  engine::Compute compute;  // a step at a time is for processors
+  const model::Model model = cli::load_model(command->model, &compute);
   files::AtomicFile out = command->output == "-" ? files::AtomicFile::standard_output()
                                                  : files::AtomicFile(command->output, command->force);
   Progress progress("generate", "bases");

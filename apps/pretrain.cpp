@@ -189,10 +189,12 @@ int run_pretrain(const Arguments& arguments) {
   auto command = parse_pretrain(arguments);
   if (!command) return 0;
   engine::set_threads(command->threads);
-  command->job.compute = engine::choose_compute(command->device, command->precision);
-  command->job.segment = command->job.compute.training_segment(command->segment);
-  command->job.micro_batch = command->job.compute.training_segment(command->micro_batch);
   model::Model model = initial_model(*command);
+  const engine::Compute compute =
+      engine::compute_for(model.config, engine::choose_compute(command->device, command->precision));
+  command->job.compute = compute;
+  command->job.segment = compute.training_segment(command->segment);
+  command->job.micro_batch = compute.training_segment(command->micro_batch);
   base::log_info(
       base::concat(model::describe(model.config), "; ", model::count_parameters(model.config), " parameters"));
   const std::int64_t steps = command->job.optimiser.steps;

@@ -103,9 +103,9 @@ void report(const engine::ScoreCounts& counts, const ScoreCommand& command) {
 int run_score(const Arguments& arguments) {
   const auto command = parse_score(arguments);
   if (!command) return 0;
-  const engine::Compute compute = engine::choose_compute(command->device, command->precision);
+  engine::Compute compute = engine::choose_compute(command->device, command->precision);
   engine::set_threads(command->threads);
-  const model::Model model = cli::load_model(command->model, compute);
+  const model::Model model = cli::load_model(command->model, &compute);
   const engine::ScoreOptions job = job_of(*command, compute);
   const auto writer = outputs::open_track_writer(
       command->output, {.force = command->force, .window = command->window, .quantity = "bits_per_base"});

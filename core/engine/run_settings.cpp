@@ -5,6 +5,9 @@
 #include <sched.h>
 #include <torch/version.h>
 
+#include <algorithm>
+#include <variant>
+
 #include "core/base/error.h"
 #include "core/ops/cuda_module.h"
 
@@ -48,7 +51,17 @@ void set_threads(std::int64_t threads) {
 
 Compute choose_compute(const std::string& device, const std::string& precision) {
   const at::Device where = choose_device(device);
-  return {where, choose_activations(precision, where.is_cuda())};
+  return {where, choose_activations(precision, where.is_cuda()), device == "auto"};
+}
+
+Compute compute_for(const model::ModelConfig& config, const Compute& compute) {
+  const bool on_gpus = std::all_of(config.layers.begin(), config.layers.end(), [](const model::LayerConfig& layer) {
+    return std::holds_alternative<model::Mamba1Config>(layer.mixer);
+  });
+  if (compute.device.is_cpu() || on_gpus) return compute;
+  if (!compute.automatic)
+    throw base::UsageError("Mamba-2 networks are computed on processors in this version; use --device cpu");
+  return {.automatic = true};
 }
 
 void place(model::Model& model, const Compute& compute) {

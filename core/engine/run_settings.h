@@ -18,6 +18,7 @@ void set_threads(std::int64_t threads);
 struct Compute {
   at::Device device = at::kCPU;
   at::ScalarType activations = at::kFloat;
+  bool automatic = false;  ///< the device was not asked for by name
 
   /// Of parameters and states.
   [[nodiscard]] at::ScalarType wide() const { return activations == at::kBFloat16 ? at::kFloat : activations; }
@@ -35,6 +36,9 @@ struct Compute {
 /// "fp32", "bf16" (GPU) or "fp64" (CPU). @throws base::UsageError for other words, and for a GPU that is not there,
 /// saying why.
 Compute choose_compute(const std::string& device, const std::string& precision);
+
+/// What is there for a network: Mamba-2 is computed on CPUs alone. @throws base::UsageError where a GPU was asked for.
+Compute compute_for(const model::ModelConfig& config, const Compute& compute);
 
 /// Moves the model's parameters there.
 void place(model::Model& model, const Compute& compute);

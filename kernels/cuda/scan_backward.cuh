@@ -18,7 +18,7 @@ inline constexpr int kTiles = kSubRun / kTile;
 template <typename T>
 struct BackwardArguments {
   ScanGroup<T> group;
-  RunGrid grid;
+  SequenceRuns runs;
   int channel_blocks;
   bool pairs;                    ///< channels can be read two at a time
   const float* states;           ///< [places, E, NS] at the runs' starts
@@ -44,7 +44,7 @@ struct BackwardShared {
 
 /// Step sizes and gated gradients of all channels of the block, kChannels neighbours at a time.
 template <int kChannels, typename T, int kHalves>
-__device__ __forceinline__ void load_steps(const BackwardArguments<T>& p, const Run& run, int sub, int block,
+__device__ __forceinline__ void load_steps(const BackwardArguments<T>& p, const Stretch& run, int sub, int block,
                                            BackwardShared<T, kHalves>& s) {
   using Values = Neighbours<T, kChannels>;
   constexpr int kColumns = kBackwardChannels / kChannels, kRows = BackwardShared<T, kHalves>::kThreads / kColumns;
@@ -58,7 +58,7 @@ __device__ __forceinline__ void load_steps(const BackwardArguments<T>& p, const 
     for (int c = 0; c < kChannels; ++c) bias[c] = in.delta_bias[e + c];
   }
   int t = static_cast<int>(threadIdx.x) / kColumns;
-  const std::int64_t step = p.grid.reverse ? -E : E;
+  const std::int64_t step = p.runs.reverse ? -E : E;
   std::int64_t at = run.first * E + (sub * kSubRun + t) * step + e;
 #pragma unroll 4
   for (int i = 0; i < kSubRun / kRows; ++i, t += kRows, at += kRows * step) {
@@ -82,14 +82,14 @@ __device__ __forceinline__ void load_steps(const BackwardArguments<T>& p, const 
 
 /// B and C.
 template <typename T, int kHalves>
-__device__ __forceinline__ void load_tokens(const BackwardArguments<T>& p, const Run& run, int sub,
+__device__ __forceinline__ void load_tokens(const BackwardArguments<T>& p, const Stretch& run, int sub,
                                             BackwardShared<T, kHalves>& s) {
   using Shared = BackwardShared<T, kHalves>;
   const int n = static_cast<int>(threadIdx.x) % Shared::NS, state = p.group.first_state + n;
   const int tokens = run.length - sub * kSubRun;
   const bool real = state < p.group.in.states;
   constexpr int kRows = Shared::kThreads / Shared::NS;
-  const std::int64_t step = p.grid.reverse ? -p.group.in.states : p.group.in.states;
+  const std::int64_t step = p.runs.reverse ? -p.group.in.states : p.group.in.states;
   int t = static_cast<int>(threadIdx.x) / Shared::NS;
   std::int64_t at = run.first * p.group.in.states + (sub * kSubRun + t) * step + state;
 #pragma unroll
@@ -109,15 +109,15 @@ __global__ void __launch_bounds__(BackwardShared<T, kHalves>::kThreads, 6 / kHal
   extern __shared__ __align__(16) unsigned char memory[];
   Shared& s = *reinterpret_cast<Shared*>(memory);
   const SelectiveScanInputs<T>& in = p.group.in;
-  const std::int64_t place = blockIdx.x / p.channel_blocks, T_all = p.grid.tokens;
+  const std::int64_t place = blockIdx.x / p.channel_blocks, T_all = p.runs.tokens;
   const int block = static_cast<int>(blockIdx.x % p.channel_blocks);
   const int E = static_cast<int>(in.channels), N = static_cast<int>(in.states);
   const int tid = static_cast<int>(threadIdx.x), warp = tid / 32, lane = tid % 32;
   const int half = lane / kWarpChannels, own = warp * kWarpChannels + lane % kWarpChannels;
   const int e = block * kBackwardChannels + own;
   const bool active = e < E;
-  const Run run = p.grid.run_at(place);
-  const int sign = p.grid.reverse ? -1 : 1;
+  const Stretch run = stretch_at(p.runs, place);
+  const int sign = p.runs.reverse ? -1 : 1;
 
   float A2[8], flow[8], dA[8], dD = 0, dbias = 0;
 #pragma unroll
@@ -153,7 +153,7 @@ __global__ void __launch_bounds__(BackwardShared<T, kHalves>::kThreads, 6 / kHal
 #pragma unroll
     for (int j = 0; j < 8; ++j) h[j] = 0;
     if (active) {
-      const std::int64_t sub_at = (place * (p.grid.length / kSubRun) + sub) * E + e;
+      const std::int64_t sub_at = (place * (p.runs.size() / kSubRun) + sub) * E + e;
       const float passed = p.sub_step_sums[sub_at];
       const float* const start = p.states + (place * E + e) * NS + half * 8;
       const float* const since = p.sub_states + sub_at * NS + half * 8;

@@ -11,7 +11,7 @@ inline constexpr int kCarryMostParts = 32;
 template <typename T>
 struct CarryArguments {
   ScanGroup<T> group;
-  RunGrid grid;
+  SequenceRuns runs;
   int NS;
   std::int64_t lane_blocks;
   float* states;           ///< [places, E, NS] in: ends of runs; out: starts of runs
@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(kCarryLanes* kCarryMostParts) carry(const Carr
   const bool active = lane < E * p.NS;
   const int e = active ? static_cast<int>(lane / p.NS) : 0, n = static_cast<int>(lane % p.NS);
   const float A2 = p.group.A2(e, n);
-  const std::int64_t runs = p.grid.runs_of(sequence), place = p.grid.place_of(sequence);
+  const std::int64_t runs = p.runs.runs_in(sequence), place = p.runs.first_place(sequence);
   const std::int64_t each = (runs + parts - 1) / parts;
   const std::int64_t begin = min(part * each, runs), end = min(begin + each, runs);
   // Run i of those in the order in which the carry passes them.
@@ -79,7 +79,7 @@ void launch_carry(CarryArguments<T> p, Stream stream) {
   const Ragged& ragged = p.group.in.ragged;
   std::int64_t most = 0;
   for (std::int64_t s = 0; s < ragged.sequences; ++s) {
-    most = std::max(most, ceil_div(ragged.offsets[s + 1] - ragged.offsets[s], p.grid.length));
+    most = std::max(most, ceil_div(ragged.offsets[s + 1] - ragged.offsets[s], p.runs.size()));
   }
   int parts = 1;
   while (parts < kCarryMostParts && parts * 8 < most) parts *= 2;

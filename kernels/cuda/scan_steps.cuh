@@ -1,7 +1,7 @@
 // What the passes of the selective scan share: the arguments of a group of states, and the step size.
 #pragma once
 #include "kernels/cuda/device.cuh"
-#include "kernels/cuda/runs.cuh"
+#include "kernels/cuda/sequence_runs.cuh"
 #include "kernels/selective_scan.h"
 
 namespace dnamamba::kernels::cuda {
@@ -25,6 +25,16 @@ struct ScanGroup {
     return state < in.states ? load(matrix + row * in.states + state) : 0.0F;
   }
 };
+
+/// The tokens of a run: the row of the first in the order of reading, and how many; 0 where there is no run.
+struct Stretch {
+  std::int64_t first;
+  int length;
+};
+__device__ __forceinline__ Stretch stretch_at(const SequenceRuns& runs, std::int64_t place) {
+  const Run run = runs.at(place);
+  return {run.row + run.step * run.first, static_cast<int>(max(run.last - run.first, std::int64_t{0}))};
+}
 
 /// log(1 + e) / e for e in [0, 1]. Minimax polynomials: 8e-6 in the worst case, where activations have 8 bits, and
 /// 1e-7.

@@ -17,7 +17,7 @@ enum class Walk { kStates, kOutputs, kPartialOutputs, kAggregate };
 template <typename T>
 struct WalkArguments {
   ScanGroup<T> group;
-  RunGrid grid;
+  SequenceRuns runs;
   int channel_blocks;
   float* states;           ///< [places, E, NS] written by kStates and kAggregate, read by kOutputs
   float* step_sums;        ///< [places, E] sums of dt over the runs; not for kOutputs
@@ -39,7 +39,7 @@ struct TokenTiles {
   struct Coming {
     float B[kEach], C[kWithC ? kEach : 1];
   };
-  __device__ static void fetch(const ScanGroup<T>& group, const Run& run, bool reverse, int tile, Coming& coming) {
+  __device__ static void fetch(const ScanGroup<T>& group, const Stretch& run, bool reverse, int tile, Coming& coming) {
 #pragma unroll
     for (int j = 0; j < kEach; ++j) {
       const int i = static_cast<int>(threadIdx.x) + j * kWalkThreads, token = tile * kWalkTile + i / NS;
@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(kWalkThreads, kWalkBlocks<NS, kChannels, kWalk
   __shared__ __align__(16) Tiles tiles;
   const SelectiveScanInputs<T>& in = p.group.in;
   const std::int64_t place = blockIdx.x / p.channel_blocks;
-  const Run run = p.grid.run_at(place);
+  const Stretch run = stretch_at(p.runs, place);
   if (run.length == 0) return;
   const int E = static_cast<int>(in.channels);
   const int own =
@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(kWalkThreads, kWalkBlocks<NS, kChannels, kWalk
   const bool active = own < E;
   const int e = active ? own : E - kChannels;  // threads without a channel repeat the last ones, and write nothing
   const std::int64_t at = run.first * E + e;
-  const int step = p.grid.reverse ? -E : E;
+  const int step = p.runs.reverse ? -E : E;
 
   float A2[kChannels][NS], h[kChannels][NS], bias[kChannels], skip[kChannels], dt_sum[kChannels];
   float decay[kAggregate ? NS : 1], g[kAggregate ? NS : 1];
@@ -136,16 +136,16 @@ __global__ void __launch_bounds__(kWalkThreads, kWalkBlocks<NS, kChannels, kWalk
   for (int k = 0; k < kAhead; ++k) fetch(k);
   T* y_next = kOutputs ? p.y + at : nullptr;
   typename Tiles::Coming coming;
-  Tiles::fetch(p.group, run, p.grid.reverse, 0, coming);
+  Tiles::fetch(p.group, run, p.runs.reverse, 0, coming);
   tiles.put(0, coming);
 
   for (int tile = 0; tile * kWalkTile < run.length; ++tile) {
     __syncthreads();  // the tile is there, and no one reads the other buffer any more
     const bool more = (tile + 1) * kWalkTile < run.length;
-    if (more) Tiles::fetch(p.group, run, p.grid.reverse, tile + 1, coming);
+    if (more) Tiles::fetch(p.group, run, p.runs.reverse, tile + 1, coming);
     if constexpr (kAggregate) {
       if (active && tile % (kSubRun / kWalkTile) == 0) {
-        const std::int64_t sub = (place * (p.grid.length / kSubRun) + tile / (kSubRun / kWalkTile)) * E + e;
+        const std::int64_t sub = (place * (p.runs.size() / kSubRun) + tile / (kSubRun / kWalkTile)) * E + e;
         store_states(h[0], p.sub_states + sub * NS);
         p.sub_step_sums[sub] = dt_sum[0];
       }
@@ -231,7 +231,7 @@ __global__ void __launch_bounds__(kWalkThreads, kWalkBlocks<NS, kChannels, kWalk
 template <typename T, int NS, int kChannels, Walk kWalk>
 void launch_walk(WalkArguments<T> p, Stream stream) {
   p.channel_blocks = static_cast<int>(ceil_div(p.group.in.channels, kWalkThreads * kChannels));
-  const std::int64_t blocks = p.grid.places() * p.channel_blocks;
+  const std::int64_t blocks = p.runs.places() * p.channel_blocks;
   if (blocks == 0) return;
   walk<T, NS, kChannels, kWalk><<<static_cast<unsigned>(blocks), kWalkThreads, 0, stream>>>(p);
   check_launch("selective_scan");

@@ -16,33 +16,33 @@ using cpu::Workspace;
 
 /// Long runs where there are many tokens: less to carry. Short ones where there are few: more to do side by side.
 template <typename T>
-int run_length(const SelectiveScanInputs<T>& in) {
+int run_shift(const SelectiveScanInputs<T>& in) {
   const std::int64_t work = in.ragged.tokens() * in.channels;
-  return work >= std::int64_t{1} << 26 ? 256 : work >= std::int64_t{1} << 24 ? 128 : 64;
+  return work >= std::int64_t{1} << 26 ? 8 : work >= std::int64_t{1} << 24 ? 7 : 6;
 }
 
 template <typename T>
 struct ForwardStore {
   float *states, *step_sums, *partial;
 
-  ForwardStore(const SelectiveScanInputs<T>& in, const RunGrid& grid, Workspace& memory)
-      : states(memory.take<float>(grid.places() * in.channels * (in.states <= 8 ? 8 : 16))),
-        step_sums(memory.take<float>(grid.places() * in.channels)),
-        partial(in.states > 16 ? memory.take<float>(grid.tokens * in.channels) : nullptr) {}
+  ForwardStore(const SelectiveScanInputs<T>& in, const SequenceRuns& runs, Workspace& memory)
+      : states(memory.take<float>(runs.places() * in.channels * (in.states <= 8 ? 8 : 16))),
+        step_sums(memory.take<float>(runs.places() * in.channels)),
+        partial(in.states > 16 ? memory.take<float>(runs.tokens * in.channels) : nullptr) {}
 };
 
 template <typename T, int NS, int kChannels>
-void forward_group(const ScanGroup<T>& group, const SelectiveScanOutputs<T>& out, const RunGrid& grid,
+void forward_group(const ScanGroup<T>& group, const SelectiveScanOutputs<T>& out, const SequenceRuns& runs,
                    const ForwardStore<T>& store, Stream stream) {
   const WalkArguments<T> arguments{.group = group,
-                                   .grid = grid,
+                                   .runs = runs,
                                    .states = store.states,
                                    .step_sums = store.step_sums,
                                    .y = out.y,
                                    .partial = store.partial};
   launch_walk<T, NS, kChannels, Walk::kStates>(arguments, stream);
   launch_carry<false>(CarryArguments<T>{.group = group,
-                                        .grid = grid,
+                                        .runs = runs,
                                         .NS = NS,
                                         .states = store.states,
                                         .step_sums = store.step_sums,
@@ -59,7 +59,7 @@ template <typename T>
 std::int64_t selective_scan_workspace(const SelectiveScanInputs<T>& in) {
   check(in);
   Workspace counted(nullptr);
-  ForwardStore<T>(in, RunGrid(in.ragged, run_length(in), in.reverse), counted);
+  ForwardStore<T>(in, runs_of(in.ragged, run_shift(in), in.reverse), counted);
   return counted.bytes();
 }
 
@@ -67,19 +67,19 @@ template <typename T>
 void selective_scan(const SelectiveScanInputs<T>& in, const SelectiveScanOutputs<T>& out, void* workspace,
                     Stream stream) {
   check(in, out);
-  const RunGrid grid(in.ragged, run_length(in), in.reverse);
+  const SequenceRuns runs = runs_of(in.ragged, run_shift(in), in.reverse);
   Workspace memory(workspace);
-  const ForwardStore<T> store(in, grid, memory);
+  const ForwardStore<T> store(in, runs, memory);
   const int NS = in.states <= 8 ? 8 : 16, states = static_cast<int>(in.states);
   for (int first = 0; first < states; first += NS) {
     const ScanGroup<T> group{in, first, first + NS >= states};
     const bool pairs = in.channels % 2 == 0;
     if (NS == 8) {
-      pairs ? forward_group<T, 8, 2>(group, out, grid, store, stream)
-            : forward_group<T, 8, 1>(group, out, grid, store, stream);
+      pairs ? forward_group<T, 8, 2>(group, out, runs, store, stream)
+            : forward_group<T, 8, 1>(group, out, runs, store, stream);
     } else {
-      pairs ? forward_group<T, 16, 2>(group, out, grid, store, stream)
-            : forward_group<T, 16, 1>(group, out, grid, store, stream);
+      pairs ? forward_group<T, 16, 2>(group, out, runs, store, stream)
+            : forward_group<T, 16, 1>(group, out, runs, store, stream);
     }
   }
 }

@@ -15,18 +15,18 @@ namespace {
 using cpu::Workspace;
 
 template <typename T>
-int run_length(const SelectiveScanInputs<T>& in) {
+int run_shift(const SelectiveScanInputs<T>& in) {
   const std::int64_t work = in.ragged.tokens() * in.channels;
-  return kSubRun * (work >= std::int64_t{1} << 27 ? 16 : work >= std::int64_t{1} << 25 ? 8 : 2);
+  return work >= std::int64_t{1} << 27 ? 9 : work >= std::int64_t{1} << 25 ? 8 : 6;  // 2^6 holds two of kSubRun
 }
 
 template <typename T>
 struct BackwardStore {
   float *states, *step_sums, *state_gradients, *sub_states, *sub_step_sums, *dA, *dD, *dbias, *token_sums, *partial;
 
-  BackwardStore(const SelectiveScanInputs<T>& in, const RunGrid& grid, Workspace& memory) {
-    const std::int64_t E = in.channels, NS = in.states <= 8 ? 8 : 16, places = grid.places();
-    const std::int64_t subs = places * (grid.length / kSubRun);
+  BackwardStore(const SelectiveScanInputs<T>& in, const SequenceRuns& runs, Workspace& memory) {
+    const std::int64_t E = in.channels, NS = in.states <= 8 ? 8 : 16, places = runs.places();
+    const std::int64_t subs = places * (runs.size() / kSubRun);
     states = memory.take<float>(places * E * NS);
     step_sums = memory.take<float>(places * E);
     state_gradients = memory.take<float>(places * E * NS);
@@ -35,21 +35,21 @@ struct BackwardStore {
     dA = memory.take<float>(places * E * in.states);
     dD = memory.take<float>(places * E);
     dbias = memory.take<float>(places * E);
-    token_sums = memory.take<float>(ceil_div(E, kBackwardChannels) * grid.tokens * 2 * NS);
-    partial = in.states > 16 ? memory.take<float>(3 * grid.tokens * E) : nullptr;
+    token_sums = memory.take<float>(ceil_div(E, kBackwardChannels) * runs.tokens * 2 * NS);
+    partial = in.states > 16 ? memory.take<float>(3 * runs.tokens * E) : nullptr;
   }
 };
 
 template <typename T, int kHalves, bool kPartial>
 void launch_backward(const BackwardArguments<T>& arguments, Stream stream) {
   using Shared = BackwardShared<T, kHalves>;
-  const std::int64_t blocks = arguments.grid.places() * arguments.channel_blocks;
+  const std::int64_t blocks = arguments.runs.places() * arguments.channel_blocks;
   if (blocks == 0) return;
   cudaFuncSetAttribute(backward<T, kHalves, kPartial>, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(Shared));
   backward<T, kHalves, kPartial>
       <<<static_cast<unsigned>(blocks), Shared::kThreads, sizeof(Shared), stream>>>(arguments);
   check_launch("selective_scan_backward");
-  const std::int64_t tokens = arguments.grid.tokens;
+  const std::int64_t tokens = arguments.runs.tokens;
   if (tokens == 0) return;
   constexpr int kThreads = 256;
   sum_channel_blocks<T, Shared::NS>
@@ -59,11 +59,11 @@ void launch_backward(const BackwardArguments<T>& arguments, Stream stream) {
 }
 
 template <typename T, int kHalves>
-void backward_group(const ScanGroup<T>& group, const SelectiveScanGradients<T>& out, const RunGrid& grid,
+void backward_group(const ScanGroup<T>& group, const SelectiveScanGradients<T>& out, const SequenceRuns& runs,
                     const BackwardStore<T>& store, Stream stream) {
   constexpr int NS = 8 * kHalves;
   launch_walk<T, NS, 1, Walk::kAggregate>(WalkArguments<T>{.group = group,
-                                                           .grid = grid,
+                                                           .runs = runs,
                                                            .states = store.states,
                                                            .step_sums = store.step_sums,
                                                            .dy = out.dy,
@@ -72,7 +72,7 @@ void backward_group(const ScanGroup<T>& group, const SelectiveScanGradients<T>& 
                                                            .state_gradients = store.state_gradients},
                                           stream);
   const CarryArguments<T> carried{
-      .group = group, .grid = grid, .NS = NS, .states = store.states, .step_sums = store.step_sums};
+      .group = group, .runs = runs, .NS = NS, .states = store.states, .step_sums = store.step_sums};
   CarryArguments<T> forwards = carried, backwards = carried;
   forwards.first = group.in.initial_state;
   launch_carry<false>(forwards, stream);
@@ -82,7 +82,7 @@ void backward_group(const ScanGroup<T>& group, const SelectiveScanGradients<T>& 
   launch_carry<true>(backwards, stream);
   const BackwardArguments<T> arguments{
       .group = group,
-      .grid = grid,
+      .runs = runs,
       .channel_blocks = static_cast<int>(ceil_div(group.in.channels, kBackwardChannels)),
       .pairs = group.in.channels % 2 == 0,
       .states = store.states,
@@ -105,7 +105,7 @@ template <typename T>
 std::int64_t selective_scan_backward_workspace(const SelectiveScanInputs<T>& in) {
   check(in);
   Workspace counted(nullptr);
-  BackwardStore<T>(in, RunGrid(in.ragged, run_length(in), in.reverse), counted);
+  BackwardStore<T>(in, runs_of(in.ragged, run_shift(in), in.reverse), counted);
   return counted.bytes();
 }
 
@@ -116,18 +116,18 @@ void selective_scan_backward(const SelectiveScanInputs<T>& in, const SelectiveSc
   require(workspace != nullptr, "selective_scan: the backward pass has no workspace");
   require(in.ragged.tokens() == 0 || (out.dx != nullptr && out.ddelta != nullptr),
           "selective_scan: dx or ddelta is missing");
-  const RunGrid grid(in.ragged, run_length(in), in.reverse);
+  const SequenceRuns runs = runs_of(in.ragged, run_shift(in), in.reverse);
   Workspace memory(workspace);
-  const BackwardStore<T> store(in, grid, memory);
+  const BackwardStore<T> store(in, runs, memory);
   const int NS = in.states <= 8 ? 8 : 16, states = static_cast<int>(in.states);
   for (int first = 0; first < states; first += NS) {
     const ScanGroup<T> group{in, first, first + NS >= states};
-    NS == 8 ? backward_group<T, 1>(group, out, grid, store, stream)
-            : backward_group<T, 2>(group, out, grid, store, stream);
+    NS == 8 ? backward_group<T, 1>(group, out, runs, store, stream)
+            : backward_group<T, 2>(group, out, runs, store, stream);
   }
-  sum_rows(store.dA, grid.places(), in.channels * in.states, out.dA, stream);
-  sum_rows(store.dD, grid.places(), in.channels, out.dD, stream);
-  sum_rows(store.dbias, grid.places(), in.channels, out.ddelta_bias, stream);
+  sum_rows(store.dA, runs.places(), in.channels * in.states, out.dA, stream);
+  sum_rows(store.dD, runs.places(), in.channels, out.dD, stream);
+  sum_rows(store.dbias, runs.places(), in.channels, out.ddelta_bias, stream);
   check_launch("selective_scan_backward");
 }
 

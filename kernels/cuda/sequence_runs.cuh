@@ -28,17 +28,20 @@ struct SequenceRuns {
   bool reverse;
 
   __host__ __device__ std::int64_t places() const { return (tokens >> shift) + sequences; }
+  /// Tokens of a run that does not end its sequence.
+  __host__ __device__ int size() const { return 1 << shift; }
+
+  __device__ std::int64_t begin(std::int64_t s) const {
+    return offsets != nullptr ? __ldg(offsets + s) : s == 0 ? 0 : tokens;
+  }
+  __device__ std::int64_t first_place(std::int64_t s) const { return (begin(s) >> shift) + s; }
+  __device__ std::int64_t runs_in(std::int64_t s) const { return (begin(s + 1) - begin(s) + size() - 1) >> shift; }
 
   __device__ Run at(std::int64_t place) const {
-    std::int64_t s = 0, begin = 0, end = tokens;
-    if (offsets != nullptr) {
-      s = sequence_at(place);
-      begin = __ldg(offsets + s);
-      end = __ldg(offsets + s + 1);
-    }
-    const std::int64_t first = (place - (begin >> shift) - s) << shift;
-    const std::int64_t last = min(first + (std::int64_t{1} << shift), end - begin);
-    return {s, reverse ? end - 1 : begin, reverse ? -1 : 1, end - begin, first, last};
+    const std::int64_t s = offsets != nullptr ? sequence_at(place) : 0, start = begin(s), end = begin(s + 1);
+    const std::int64_t first = (place - (start >> shift) - s) << shift;
+    const std::int64_t last = min(first + size(), end - start);
+    return {s, reverse ? end - 1 : start, reverse ? -1 : 1, end - start, first, last};
   }
 
   /// The last sequence whose places start at `place` or before.
@@ -46,8 +49,7 @@ struct SequenceRuns {
     std::int64_t low = 0, high = sequences;
     while (high - low > 1) {
       const std::int64_t middle = (low + high) / 2;
-      const bool starts_before = (__ldg(offsets + middle) >> shift) + middle <= place;
-      (starts_before ? low : high) = middle;
+      (first_place(middle) <= place ? low : high) = middle;
     }
     return low;
   }
