@@ -271,7 +271,7 @@ test_gpu() {
   fi
   build/bundle/gpu_test --gtest_brief=1
   DNAMAMBA_TEST_DEVICE=cuda build/bundle/ops_test --gtest_brief=1 --gtest_filter='*OperatorOfChannels*Float*:EveryOperator*'
-  python3 build/bundle/gpu_ops_test.py build/bundle/lib
+  LD_LIBRARY_PATH=$PWD/build/bundle/lib python3 build/bundle/gpu_ops_test.py build/bundle/lib
 }
 
 bench_gpu() {

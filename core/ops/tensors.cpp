@@ -3,6 +3,8 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 
+#include <algorithm>
+
 namespace dnamamba::ops {
 
 const kernels::ParallelFor& torch_threads() {
@@ -58,8 +60,8 @@ at::Tensor to_device(const at::Tensor& host, at::Device device) {
 }
 
 at::Tensor workspace(std::int64_t bytes, at::Device device) {
-  return at::empty({bytes},
-                   at::TensorOptions().dtype(at::kByte).device(device));  // aligned so by LibTorch's allocators
+  // At least one byte: none has no address. Aligned as said by LibTorch's allocators.
+  return at::empty({std::max<std::int64_t>(bytes, 1)}, at::TensorOptions().dtype(at::kByte).device(device));
 }
 
 }  // namespace dnamamba::ops

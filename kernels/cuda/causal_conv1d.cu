@@ -112,7 +112,7 @@ __device__ __forceinline__ void forward_tokens(const Taps<kWidth, kVector>& taps
 }
 
 template <typename T, int kWidth, int kVector>
-__global__ void __launch_bounds__(kThreads, 4)
+__global__ void __launch_bounds__(kThreads, 3)
     forward(const __grid_constant__ CausalConv1dInputs<T> in, const __grid_constant__ CausalConv1dOutputs<T> out,
             const __grid_constant__ SequenceRuns runs) {
   constexpr int kBatch = kForwardBatch<T, kVector>;
@@ -479,7 +479,7 @@ int run_shift(const Ragged& ragged, std::int64_t threads_of_token, std::int64_t 
 
 template <typename T>
 Parts parts_of(const CausalConv1dInputs<T>& in) {
-  const int shift = run_shift(in.ragged, ceil_div(in.channels, 2), 4 * kResidentThreads, 5, 10);
+  const int shift = run_shift(in.ragged, ceil_div(in.channels, 2), kResidentThreads, 5, 10);
   Parts parts{.runs = runs_of(in.ragged, shift, in.reverse)};
   const std::int64_t most = std::max<std::int64_t>(1, (std::int64_t{1} << 24) / ((in.width + 1) * in.channels));
   parts.runs_of_part = std::max<std::int64_t>(1, ceil_div(parts.runs.places(), most));
@@ -530,7 +530,7 @@ void launch_any_backward(const CausalConv1dInputs<T>& in, const CausalConv1dGrad
 template <typename T>
 void causal_conv1d(const CausalConv1dInputs<T>& in, const CausalConv1dOutputs<T>& out, Stream stream) {
   check(in, out);
-  const int shift = run_shift(in.ragged, ceil_div(in.channels, 4), kResidentThreads, 4, 6);
+  const int shift = run_shift(in.ragged, ceil_div(in.channels, 4), kResidentThreads, 4, 8);
   const SequenceRuns runs = runs_of(in.ragged, shift, in.reverse);
   if (runs.places() == 0) return;
   if (!has_registers_for(in.width)) {

@@ -1,6 +1,7 @@
 #include "kernels/arguments.h"
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/sum_rows.cuh"
+#include "kernels/cuda/vectors.cuh"
 #include "kernels/embed_tokens.h"
 
 // A row of the table is read from a cache and written once: the writes are all that takes time.
@@ -8,17 +9,24 @@ namespace dnamamba::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int kTokens = 64;  // of a block
 constexpr int kBackwardColumns = 64;
 
-/// A block has kThreads / columns-of-a-tile tokens at a time.
-template <typename T>
+/// kVector neighbours at a time.
+template <typename T, int kVector>
 __global__ void forward(EmbedTokensSizes sizes, const std::uint8_t* tokens, const Wide<T>* table, T* out) {
-  const std::int64_t count = sizes.tokens * sizes.width;
-  const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * kThreads;
-  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < count; i += step) {
-    const std::int64_t t = i / sizes.width, d = i % sizes.width;
-    const int token = tokens[t];
-    store(token < sizes.vocabulary ? table[token * sizes.width + d] : __int_as_float(0x7fffffff), out + i);
+  const int vectors = static_cast<int>(sizes.width) / kVector;
+  const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * kTokens;
+  const int count = static_cast<int>(min(sizes.tokens - first, static_cast<std::int64_t>(kTokens))) * vectors;
+#pragma unroll 4
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += kThreads) {
+    const int t = i / vectors, d = i % vectors * kVector, token = tokens[first + t];
+    float row[kVector];
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) {
+      row[k] = token < sizes.vocabulary ? __ldg(table + token * sizes.width + d + k) : __int_as_float(0x7fffffff);
+    }
+    store_values(row, out + (first + t) * sizes.width + d);
   }
 }
 
@@ -56,8 +64,12 @@ void embed_tokens(const EmbedTokensSizes& sizes, const std::uint8_t* tokens, con
   check_sizes(sizes);
   if (sizes.tokens == 0) return;
   require(tokens != nullptr && table != nullptr && out != nullptr, "embed_tokens: tokens, table or out is missing");
-  const std::int64_t blocks = std::min<std::int64_t>(ceil_div(sizes.tokens * sizes.width, kThreads), 132 * 64);
-  forward<T><<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(sizes, tokens, table, out);
+  const auto blocks = static_cast<unsigned>(ceil_div(sizes.tokens, kTokens));
+  if (vectors_fit<T>(4, sizes.width, {out})) {
+    forward<T, 4><<<blocks, kThreads, 0, stream>>>(sizes, tokens, table, out);
+  } else {
+    forward<T, 1><<<blocks, kThreads, 0, stream>>>(sizes, tokens, table, out);
+  }
   check_launch("embed_tokens");
 }
 

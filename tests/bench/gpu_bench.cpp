@@ -2,7 +2,9 @@
 // whole models. Kernels are launched many times without waiting in between; what is given is the mean of the best
 // round.
 //
-//   dnamamba_gpu_bench [operators | models]
+//   dnamamba_gpu_bench [operators | models | step]
+//
+// `step` is one gradient of 131,072 tokens and nothing else, for a profiler.
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
@@ -144,12 +146,13 @@ void bench_operators() {
   }
 }
 
-void bench_model(const model::ModelConfig& config) {
+void bench_model(const model::ModelConfig& config, bool only_a_step) {
   model::Parameters parameters = model::initialise_parameters(config, 1);
   for (auto& [name, parameter] : parameters) parameter = parameter.to(gpu(at::kFloat).device());
   const model::Backbone backbone(config, parameters, at::kBFloat16);
   std::printf("%s, bfloat16 activations\n", model::describe(config).c_str());
   for (const std::int64_t tokens : {1 << 14, 1 << 17, 1 << 20}) {
+    if (only_a_step) break;
     const at::NoGradGuard no_graph;
     const Tensor ids = at::randint(7, 11, {tokens}, at::kByte);
     ops::cuda_peak_bytes(/*reset=*/true);
@@ -175,6 +178,7 @@ void bench_model(const model::ModelConfig& config) {
                 static_cast<long long>(context), static_cast<long long>(segment),
                 static_cast<double>(context) / ms / 1e3, static_cast<double>(ops::cuda_peak_bytes(false)) / 1e9);
   };
+  if (only_a_step) return train(1 << 17, 1 << 17);
   for (const std::int64_t segment : {1 << 15, 1 << 16, 1 << 17}) train(segment, segment);
   train(1 << 20, 1 << 17);
 }
@@ -190,6 +194,6 @@ int main(int argc, char** argv) {
   }
   std::printf("%s\n", ops::cuda_device_names().front().c_str());
   const std::string only = argc > 1 ? argv[1] : "";
-  if (only != "models") bench::bench_operators();
-  if (only != "operators") bench::bench_model(model::mamba1_config(256, 8));
+  if (only.empty() || only == "operators") bench::bench_operators();
+  if (only != "operators") bench::bench_model(model::mamba1_config(256, 8), only == "step");
 }
