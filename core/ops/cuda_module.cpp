@@ -14,8 +14,10 @@ constexpr const char* kModule = "libdnamamba_cuda.so";
 std::string load() {
   // Stays loaded until the process ends. Found where the program looks for its libraries.
   if (::dlopen(kModule, RTLD_NOW | RTLD_LOCAL) == nullptr) {
-    const char* const reason = ::dlerror();
-    return std::string("no GPU module: ") + (reason == nullptr ? "it can't be loaded" : reason);
+    const char* const error = ::dlerror();
+    const std::string reason = error == nullptr ? "it can't be loaded" : error;
+    if (reason.starts_with(kModule)) return "this build has no module for GPUs (./do cuda makes it)";
+    return "LibTorch's CUDA libraries are not all here (" + reason + ")";
   }
   if (!at::globalContext().hasCUDA()) return "no GPU, or no driver for it";
   // Products in full precision and in the same order every time.

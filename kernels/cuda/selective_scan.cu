@@ -8,6 +8,7 @@
 #include "kernels/cpu/partition.h"
 #include "kernels/cuda/scan_carry.cuh"
 #include "kernels/cuda/scan_walk.cuh"
+#include "kernels/cuda/vectors.cuh"
 
 namespace dnamamba::kernels::cuda {
 namespace {
@@ -73,7 +74,7 @@ void selective_scan(const SelectiveScanInputs<T>& in, const SelectiveScanOutputs
   const int NS = in.states <= 8 ? 8 : 16, states = static_cast<int>(in.states);
   for (int first = 0; first < states; first += NS) {
     const ScanGroup<T> group{in, first, first + NS >= states};
-    const bool pairs = in.channels % 2 == 0;
+    const bool pairs = vectors_fit<T>(2, in.channels, {in.x, in.delta, in.z, out.y});
     if (NS == 8) {
       pairs ? forward_group<T, 8, 2>(group, out, runs, store, stream)
             : forward_group<T, 8, 1>(group, out, runs, store, stream);

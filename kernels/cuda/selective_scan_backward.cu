@@ -8,6 +8,7 @@
 #include "kernels/cuda/scan_carry.cuh"
 #include "kernels/cuda/scan_walk.cuh"
 #include "kernels/cuda/sum_rows.cuh"
+#include "kernels/cuda/vectors.cuh"
 
 namespace dnamamba::kernels::cuda {
 namespace {
@@ -84,7 +85,7 @@ void backward_group(const ScanGroup<T>& group, const SelectiveScanGradients<T>& 
       .group = group,
       .runs = runs,
       .channel_blocks = static_cast<int>(ceil_div(group.in.channels, kBackwardChannels)),
-      .pairs = group.in.channels % 2 == 0,
+      .pairs = vectors_fit<T>(2, group.in.channels, {group.in.x, group.in.delta, group.in.z, out.dy}),
       .states = store.states,
       .sub_states = store.sub_states,
       .sub_step_sums = store.sub_step_sums,

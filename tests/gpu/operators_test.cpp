@@ -1,4 +1,6 @@
 // Operators on a GPU against the CPU's in double.
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
@@ -44,6 +46,25 @@ TEST_P(OnGpu, EveryOperatorEqualsTheDoubleReferenceAtLengthsBesidePowersOfTwo) {
   for (const std::int64_t length : {1, 31, 33, 255, 257, 4097})
     expect_reference({.channels = 118, .offsets = {0, length}, .seed = 7}, GetParam());
   expect_reference({.channels = 6, .offsets = {0, (1 << 20) + 1}, .seed = 8}, GetParam());
+}
+
+// Rows that begin at any value: what lies behind a view.
+TEST_P(OnGpu, TakesTensorsThatAreNotAlignedForPairs) {
+  for (Operator op : operators_of_gpus({.channels = 30, .offsets = {0, 70}, .seed = 4})) {
+    SCOPED_TRACE(op.name);
+    op = placed(op, kGpu, GetParam(), GetParam());
+    const Result expected = run(op, whole);
+    for (at::Tensor& rows : op.inputs.rows) {
+      const at::Tensor room = at::empty({rows.numel() + 1}, rows.options());
+      const at::Tensor moved = room.narrow(0, 1, rows.numel()).view(rows.sizes());
+      moved.copy_(rows);
+      rows = moved;
+    }
+    const at::NoGradGuard no_graph;
+    const Answer actual = whole(op, op.inputs);
+    for (std::size_t i = 0; i < actual.rows.size(); ++i)
+      EXPECT_LE(relative_error(actual.rows[i], expected.outputs[i]), 1e-5);
+  }
 }
 
 // What `./do test-gpu sanitizer` has time for.
