@@ -4,7 +4,7 @@ if(NOT CMAKE_CUDA_COMPILER AND EXISTS ${PROJECT_SOURCE_DIR}/.tools/cuda/bin/nvcc
   set(CMAKE_CUDA_COMPILER ${PROJECT_SOURCE_DIR}/.tools/cuda/bin/nvcc CACHE FILEPATH "nvcc" FORCE)
   set(CUDAToolkit_ROOT ${PROJECT_SOURCE_DIR}/.tools/cuda CACHE PATH "CUDA" FORCE)
 endif()
-# Hopper's own code, and an intermediate one that drivers compile for later GPUs where DNAMAMBA_PTX says so.
+# Hopper's own code; "90a-real;80-virtual" adds an intermediate one that drivers compile for other GPUs.
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
   set(CMAKE_CUDA_ARCHITECTURES "90a-real")
 endif()

@@ -3,7 +3,6 @@
 #include <ATen/ops/exp.h>
 #include <ATen/ops/neg.h>
 
-#include "core/ops/causal_conv1d.h"
 #include "core/ops/linear.h"
 #include "core/ops/selective_scan.h"
 
@@ -32,15 +31,7 @@ std::pair<at::Tensor, LayerState> Mamba1Mixer::advance(const at::Tensor& input, 
   // Two products in the place of one and two copies: x and z come out contiguous.
   const at::Tensor x = ops::linear(input, in_proj_.narrow(0, 0, inner), rows(in_bias_, 0, inner));
   const at::Tensor z = ops::linear(input, in_proj_.narrow(0, inner, inner), rows(in_bias_, inner, inner));
-  const auto [u, conv_state] =
-      ops::causal_conv1d({.x = x,
-                          .weight = conv_weight_.squeeze(1),
-                          .bias = conv_bias_,
-                          .offsets = call.offsets,
-                          .initial_state = before ? ops::OptionalTensor(before->conv) : std::nullopt,
-                          .want_final_state = call.want_state,
-                          .silu = true,
-                          .reverse = reverse_});
+  const auto [u, conv_state] = convolve<Mamba1State>(x, conv_weight_, conv_bias_, reverse_, call);
   const at::Tensor projected = ops::linear(u, x_proj_);  // [T, dt_rank | B | C]
   const at::Tensor delta = ops::linear(projected.narrow(1, 0, rank), dt_proj_);
   const auto [y, ssm_state] =

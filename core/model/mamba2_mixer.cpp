@@ -8,7 +8,6 @@
 
 #include <cmath>
 
-#include "core/ops/causal_conv1d.h"
 #include "core/ops/gated_rms_norm.h"
 #include "core/ops/linear.h"
 #include "core/ops/ssd.h"
@@ -37,18 +36,6 @@ at::Tensor Mamba2Mixer::project(const at::Tensor& input, std::int64_t first, std
   return ops::linear(input, in_proj_.narrow(0, first, count), rows(in_bias_, first, count));
 }
 
-std::tuple<at::Tensor, at::Tensor> Mamba2Mixer::convolve(const at::Tensor& input, const SegmentCall& call) const {
-  const auto* const before = state_before<Mamba2State>(call);
-  return ops::causal_conv1d({.x = input,
-                             .weight = conv_weight_.squeeze(1),
-                             .bias = conv_bias_,
-                             .offsets = call.offsets,
-                             .initial_state = before ? ops::OptionalTensor(before->conv) : std::nullopt,
-                             .want_final_state = call.want_state,
-                             .silu = true,
-                             .reverse = reverse_});
-}
-
 at::Tensor Mamba2Mixer::gate(const at::Tensor& y, const at::Tensor& z) const {
   if (!config_.rmsnorm) return at::mul(y, at::silu(z));
   return ops::gated_rms_norm({.x = y,
@@ -66,7 +53,7 @@ std::pair<at::Tensor, LayerState> Mamba2Mixer::advance(const at::Tensor& input, 
 
   // Columns of one product: the operators take rows that lie apart. z is not among them, since it is wanted late.
   const auto projected = project(input, x_at, convolved + heads).split_with_sizes({convolved, heads}, 1);
-  const auto [xBC, conv_state] = convolve(projected[0], call);
+  const auto [xBC, conv_state] = convolve<Mamba2State>(projected[0], conv_weight_, conv_bias_, reverse_, call);
   const auto parts = xBC.split_with_sizes({inner, shared, shared}, 1);
   const auto [y, ssm_state] =
       ops::ssd({.x = parts[0].unflatten(1, {heads, config_.headdim}),

@@ -23,8 +23,6 @@ class Mamba2Mixer {
  private:
   /// Rows [first, first + count) of in_proj, applied.
   [[nodiscard]] at::Tensor project(const at::Tensor& input, std::int64_t first, std::int64_t count) const;
-  /// Convolution and SiLU of x, B and C, side by side: theirs, and the state behind them.
-  [[nodiscard]] std::tuple<at::Tensor, at::Tensor> convolve(const at::Tensor& input, const SegmentCall& call) const;
   [[nodiscard]] at::Tensor gate(const at::Tensor& y, const at::Tensor& z) const;
 
   Mamba2Config config_;

@@ -14,13 +14,13 @@ using namespace selective_scan_binding;
 
 struct OnCpu : Cpu {
   template <typename T>
-  static void forward(const BoundInputs<T>& bound, const kernels::SelectiveScanOutputs<T>& out) {
-    kernels::cpu::selective_scan<T>(bound.inputs, out, torch_threads());
+  static void forward(const kernels::SelectiveScanInputs<T>& in, const kernels::SelectiveScanOutputs<T>& out) {
+    kernels::cpu::selective_scan<T>(in, out, torch_threads());
   }
   template <typename T>
-  static void backward(const BoundInputs<T>& bound, const kernels::SelectiveScanGradients<T>& out) {
-    const Tensor space = workspace(kernels::cpu::selective_scan_backward_workspace<T>(bound.inputs));
-    kernels::cpu::selective_scan_backward<T>(bound.inputs, out, space.mutable_data_ptr(), torch_threads());
+  static void backward(const kernels::SelectiveScanInputs<T>& in, const kernels::SelectiveScanGradients<T>& out) {
+    const Tensor space = workspace(kernels::cpu::selective_scan_backward_workspace<T>(in));
+    kernels::cpu::selective_scan_backward<T>(in, out, space.mutable_data_ptr(), torch_threads());
   }
 };
 

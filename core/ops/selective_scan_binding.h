@@ -15,8 +15,8 @@ using at::Tensor;
 using Forward = std::tuple<Tensor, Tensor>;
 using Backward = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
-// The tensors of a call, checked and contiguous, as the kernels' struct.
-template <typename T>
+// The tensors of a call, checked and contiguous, as the kernels' struct. x's device is the current one.
+template <class Device, typename T>
 struct BoundInputs {
   using Wide = kernels::Wide<T>;
   SelectiveScan call;
@@ -51,6 +51,7 @@ struct BoundInputs {
               .delta_bias = pointer<Wide>(call.delta_bias),
               .initial_state = pointer<Wide>(call.initial_state),
               .reverse = call.reverse};
+    inputs.ragged.on_device = Device::offsets_on_device(call.offsets);
   }
 };
 
@@ -80,9 +81,9 @@ Forward forward(const Tensor& x, const Tensor& delta, const Tensor& A, const Ten
   auto [y, final_state] =
       forward_shapes(x, delta, A, B, C, D, z, delta_bias, offsets, initial_state, want_final_state, reverse);
   Device::dispatch(x.device(), x.scalar_type(), "selective_scan", [&]<typename T>() {
-    const BoundInputs<T> bound({x, delta, A, B, C, D, z, delta_bias, offsets, initial_state, false, reverse});
+    const BoundInputs<Device, T> bound({x, delta, A, B, C, D, z, delta_bias, offsets, initial_state, false, reverse});
     Device::template forward<T>(
-        bound, {mutable_values<T>(y), output_pointer<kernels::Wide<T>>(final_state, want_final_state)});
+        bound.inputs, {mutable_values<T>(y), output_pointer<kernels::Wide<T>>(final_state, want_final_state)});
   });
   return {y, final_state};
 }
@@ -115,21 +116,22 @@ Backward backward(const Tensor& dy, const OptionalTensor& dfinal_state, const Te
   auto& [dx, ddelta, dA, dB, dC, dD, dz, ddelta_bias, dinitial_state] = out;
   Device::dispatch(x.device(), x.scalar_type(), "selective_scan", [&]<typename T>() {
     using Wide = kernels::Wide<T>;
-    const BoundInputs<T> bound({x, delta, A, B, C, D, z, delta_bias, offsets, initial_state, false, reverse});
+    const BoundInputs<Device, T> bound({x, delta, A, B, C, D, z, delta_bias, offsets, initial_state, false, reverse});
     const Tensor dy_checked = checked("dy", dy, x.sizes(), x.scalar_type(), x.device());
     const OptionalTensor dfinal =
         checked("dfinal_state", dfinal_state, state_shape(x, A, offsets), dtype_of<Wide>(), x.device());
-    Device::template backward<T>(bound, {.dy = values<T>(dy_checked),
-                                         .dfinal_state = pointer<Wide>(dfinal),
-                                         .dx = mutable_values<T>(dx),
-                                         .ddelta = mutable_values<T>(ddelta),
-                                         .dA = mutable_values<Wide>(dA),
-                                         .dB = mutable_values<T>(dB),
-                                         .dC = mutable_values<T>(dC),
-                                         .dD = output_pointer<Wide>(dD, given(D)),
-                                         .dz = output_pointer<T>(dz, given(z)),
-                                         .ddelta_bias = output_pointer<Wide>(ddelta_bias, given(delta_bias)),
-                                         .dinitial_state = output_pointer<Wide>(dinitial_state, given(initial_state))});
+    Device::template backward<T>(bound.inputs,
+                                 {.dy = values<T>(dy_checked),
+                                  .dfinal_state = pointer<Wide>(dfinal),
+                                  .dx = mutable_values<T>(dx),
+                                  .ddelta = mutable_values<T>(ddelta),
+                                  .dA = mutable_values<Wide>(dA),
+                                  .dB = mutable_values<T>(dB),
+                                  .dC = mutable_values<T>(dC),
+                                  .dD = output_pointer<Wide>(dD, given(D)),
+                                  .dz = output_pointer<T>(dz, given(z)),
+                                  .ddelta_bias = output_pointer<Wide>(ddelta_bias, given(delta_bias)),
+                                  .dinitial_state = output_pointer<Wide>(dinitial_state, given(initial_state))});
   });
   return out;
 }

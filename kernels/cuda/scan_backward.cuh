@@ -170,8 +170,8 @@ __global__ void __launch_bounds__(BackwardShared<T, kHalves>::kThreads, 6 / kHal
         const float dt = s.dt[t][own], dtx = s.dtx[t][own];
 #pragma unroll
         for (int j = 0; j < 8; j += 4) {
-          const float4 B4 = *reinterpret_cast<const float4*>(&s.B[t][half * 8 + j]);
-          const float B[4] = {B4.x, B4.y, B4.z, B4.w};
+          float B[4];
+          load_four(&s.B[t][half * 8 + j], B);
 #pragma unroll
           for (int i = 0; i < 4; ++i) h[j + i] = fmaf(exp2_fast(dt * A2[j + i]), h[j + i], dtx * B[i]);
         }
@@ -205,9 +205,8 @@ __global__ void __launch_bounds__(BackwardShared<T, kHalves>::kThreads, 6 / kHal
         Ch[k] = 0;
 #pragma unroll
         for (int j = 0; j < 8; j += 4) {
-          const float4 B4 = *reinterpret_cast<const float4*>(&s.B[t][half * 8 + j]);
-          const float4 C4 = *reinterpret_cast<const float4*>(&s.C[t][half * 8 + j]);
-          const float B[4] = {B4.x, B4.y, B4.z, B4.w}, C[4] = {C4.x, C4.y, C4.z, C4.w};
+          float B[4], C[4];
+          load_four(&s.B[t][half * 8 + j], B), load_four(&s.C[t][half * 8 + j], C);
 #pragma unroll
           for (int i = 0; i < 4; ++i) {
             const int n = j + i;
@@ -228,9 +227,8 @@ __global__ void __launch_bounds__(BackwardShared<T, kHalves>::kThreads, 6 / kHal
         gB[k] = 0, Aflow[k] = 0;
 #pragma unroll
         for (int j = 0; j < 8; j += 4) {
-          const float4 B4 = *reinterpret_cast<const float4*>(&s.B[t][half * 8 + j]);
-          const float4 C4 = *reinterpret_cast<const float4*>(&s.C[t][half * 8 + j]);
-          const float B[4] = {B4.x, B4.y, B4.z, B4.w}, C[4] = {C4.x, C4.y, C4.z, C4.w};
+          float B[4], C[4];
+          load_four(&s.B[t][half * 8 + j], B), load_four(&s.C[t][half * 8 + j], C);
 #pragma unroll
           for (int i = 0; i < 4; ++i) {
             const int n = j + i;

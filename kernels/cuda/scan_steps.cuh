@@ -26,6 +26,17 @@ struct ScanGroup {
   }
 };
 
+/// How many states are worked on at a time of these many: 8 or 16.
+constexpr int group_size(std::int64_t states) {
+  return states <= 8 ? 8 : 16;
+}
+/// Calls body(group) for all groups of the operator's states, in order.
+template <typename T, typename Body>
+void for_each_group(const SelectiveScanInputs<T>& in, const Body& body) {
+  const int states = static_cast<int>(in.states), size = group_size(states);
+  for (int first = 0; first < states; first += size) body(ScanGroup<T>{in, first, first + size >= states});
+}
+
 /// The tokens of a run: the row of the first in the order of reading, and how many; 0 where there is no run.
 struct Stretch {
   std::int64_t first;

@@ -173,13 +173,9 @@ __global__ void __launch_bounds__(kWalkThreads, kWalkBlocks<NS, kChannels, kWalk
         fetch(k);
 #pragma unroll
         for (int n = 0; n < NS; n += 4) {
-          const float4 B4 = *reinterpret_cast<const float4*>(&tiles.B[tile & 1][i0 + k][n]);
-          const float B[4] = {B4.x, B4.y, B4.z, B4.w};
-          float C[4] = {};
-          if constexpr (kWithC) {
-            const float4 C4 = *reinterpret_cast<const float4*>(&tiles.C[tile & 1][i0 + k][n]);
-            C[0] = C4.x, C[1] = C4.y, C[2] = C4.z, C[3] = C4.w;
-          }
+          float B[4], C[4] = {};
+          load_four(&tiles.B[tile & 1][i0 + k][n], B);
+          if constexpr (kWithC) load_four(&tiles.C[tile & 1][i0 + k][n], C);
 #pragma unroll
           for (int c = 0; c < kChannels; ++c) {
 #pragma unroll

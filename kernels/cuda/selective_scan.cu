@@ -27,7 +27,7 @@ struct ForwardStore {
   float *states, *step_sums, *partial;
 
   ForwardStore(const SelectiveScanInputs<T>& in, const SequenceRuns& runs, Workspace& memory)
-      : states(memory.take<float>(runs.places() * in.channels * (in.states <= 8 ? 8 : 16))),
+      : states(memory.take<float>(runs.places() * in.channels * group_size(in.states))),
         step_sums(memory.take<float>(runs.places() * in.channels)),
         partial(in.states > 16 ? memory.take<float>(runs.tokens * in.channels) : nullptr) {}
 };
@@ -71,18 +71,16 @@ void selective_scan(const SelectiveScanInputs<T>& in, const SelectiveScanOutputs
   const SequenceRuns runs = runs_of(in.ragged, run_shift(in), in.reverse);
   Workspace memory(workspace);
   const ForwardStore<T> store(in, runs, memory);
-  const int NS = in.states <= 8 ? 8 : 16, states = static_cast<int>(in.states);
-  for (int first = 0; first < states; first += NS) {
-    const ScanGroup<T> group{in, first, first + NS >= states};
-    const bool pairs = vectors_fit<T>(2, in.channels, {in.x, in.delta, in.z, out.y});
-    if (NS == 8) {
+  const bool pairs = vectors_fit<T>(2, in.channels, {in.x, in.delta, in.z, out.y});
+  for_each_group(in, [&](const ScanGroup<T>& group) {
+    if (group_size(in.states) == 8) {
       pairs ? forward_group<T, 8, 2>(group, out, runs, store, stream)
             : forward_group<T, 8, 1>(group, out, runs, store, stream);
     } else {
       pairs ? forward_group<T, 16, 2>(group, out, runs, store, stream)
             : forward_group<T, 16, 1>(group, out, runs, store, stream);
     }
-  }
+  });
 }
 
 #define DNAMAMBA_INSTANTIATE(T)                                                  \

@@ -26,7 +26,7 @@ struct BackwardStore {
   float *states, *step_sums, *state_gradients, *sub_states, *sub_step_sums, *dA, *dD, *dbias, *token_sums, *partial;
 
   BackwardStore(const SelectiveScanInputs<T>& in, const SequenceRuns& runs, Workspace& memory) {
-    const std::int64_t E = in.channels, NS = in.states <= 8 ? 8 : 16, places = runs.places();
+    const std::int64_t E = in.channels, NS = group_size(in.states), places = runs.places();
     const std::int64_t subs = places * (runs.size() / kSubRun);
     states = memory.take<float>(places * E * NS);
     step_sums = memory.take<float>(places * E);
@@ -120,12 +120,10 @@ void selective_scan_backward(const SelectiveScanInputs<T>& in, const SelectiveSc
   const SequenceRuns runs = runs_of(in.ragged, run_shift(in), in.reverse);
   Workspace memory(workspace);
   const BackwardStore<T> store(in, runs, memory);
-  const int NS = in.states <= 8 ? 8 : 16, states = static_cast<int>(in.states);
-  for (int first = 0; first < states; first += NS) {
-    const ScanGroup<T> group{in, first, first + NS >= states};
-    NS == 8 ? backward_group<T, 1>(group, out, runs, store, stream)
-            : backward_group<T, 2>(group, out, runs, store, stream);
-  }
+  for_each_group(in, [&](const ScanGroup<T>& group) {
+    group_size(in.states) == 8 ? backward_group<T, 1>(group, out, runs, store, stream)
+                               : backward_group<T, 2>(group, out, runs, store, stream);
+  });
   sum_rows(store.dA, runs.places(), in.channels * in.states, out.dA, stream);
   sum_rows(store.dD, runs.places(), in.channels, out.dD, stream);
   sum_rows(store.dbias, runs.places(), in.channels, out.ddelta_bias, stream);

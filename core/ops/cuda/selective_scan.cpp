@@ -10,17 +10,13 @@ using namespace selective_scan_binding;
 
 struct OnCuda : Cuda {
   template <typename T>
-  static void forward(const BoundInputs<T>& bound, const kernels::SelectiveScanOutputs<T>& out) {
-    kernels::SelectiveScanInputs<T> in = bound.inputs;
-    in.ragged.on_device = offsets_on_device(bound.call.offsets);
-    const Tensor space = workspace(kernels::cuda::selective_scan_workspace<T>(in), bound.call.x.device());
+  static void forward(const kernels::SelectiveScanInputs<T>& in, const kernels::SelectiveScanOutputs<T>& out) {
+    const Tensor space = workspace(kernels::cuda::selective_scan_workspace<T>(in), at::kCUDA);
     kernels::cuda::selective_scan<T>(in, out, space.mutable_data_ptr(), current_stream());
   }
   template <typename T>
-  static void backward(const BoundInputs<T>& bound, const kernels::SelectiveScanGradients<T>& out) {
-    kernels::SelectiveScanInputs<T> in = bound.inputs;
-    in.ragged.on_device = offsets_on_device(bound.call.offsets);
-    const Tensor space = workspace(kernels::cuda::selective_scan_backward_workspace<T>(in), bound.call.x.device());
+  static void backward(const kernels::SelectiveScanInputs<T>& in, const kernels::SelectiveScanGradients<T>& out) {
+    const Tensor space = workspace(kernels::cuda::selective_scan_backward_workspace<T>(in), at::kCUDA);
     kernels::cuda::selective_scan_backward<T>(in, out, space.mutable_data_ptr(), current_stream());
   }
 };
