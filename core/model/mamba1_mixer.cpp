@@ -2,6 +2,9 @@
 
 #include <ATen/ops/exp.h>
 #include <ATen/ops/neg.h>
+#include <ATen/ops/split_with_sizes.h>
+
+#include <vector>
 
 #include "core/ops/linear.h"
 #include "core/ops/selective_scan.h"
@@ -28,18 +31,17 @@ std::pair<at::Tensor, LayerState> Mamba1Mixer::advance(const at::Tensor& input, 
   const std::int64_t inner = config_.d_inner, states = config_.d_state, rank = config_.dt_rank;
   const auto* const before = state_before<Mamba1State>(call);
 
-  // Two products in the place of one and two copies: x and z come out contiguous.
-  const at::Tensor x = ops::linear(input, in_proj_.narrow(0, 0, inner), rows(in_bias_, 0, inner));
-  const at::Tensor z = ops::linear(input, in_proj_.narrow(0, inner, inner), rows(in_bias_, inner, inner));
-  const auto [u, conv_state] = convolve<Mamba1State>(x, conv_weight_, conv_bias_, reverse_, call);
-  const at::Tensor projected = ops::linear(u, x_proj_);  // [T, dt_rank | B | C]
-  const at::Tensor delta = ops::linear(projected.narrow(1, 0, rank), dt_proj_);
+  const auto [x, z] = ops::linear_pair(input, in_proj_, in_bias_, inner);
+  const auto [convolved, conv_state] = convolve<Mamba1State>(x, conv_weight_, conv_bias_, reverse_, call);
+  const auto [u, projected] = ops::linear_beside(convolved, x_proj_);
+  const std::vector<at::Tensor> parts = at::split_with_sizes(projected, {rank, states, states}, 1);
+  const at::Tensor delta = ops::linear(parts[0], dt_proj_);
   const auto [y, ssm_state] =
       ops::selective_scan({.x = u,
                            .delta = delta,
                            .A = at::neg(at::exp(a_log_)),
-                           .B = projected.narrow(1, rank, states),
-                           .C = projected.narrow(1, rank + states, states),
+                           .B = parts[1],
+                           .C = parts[2],
                            .D = d_,
                            .z = z,
                            .delta_bias = dt_bias_,

@@ -1,5 +1,8 @@
 #include "core/ops/linear.h"
 
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -9,6 +12,37 @@ namespace {
 
 using at::Tensor;
 
+Tensor like(const Tensor& x, const Tensor& parameter) {
+  return parameter.scalar_type() == x.scalar_type() ? parameter : parameter.to(x.scalar_type());
+}
+
+Tensor product(const Tensor& x, const Tensor& weight, const OptionalTensor& bias) {
+  return at::linear(x, like(x, weight), given(bias) ? OptionalTensor(like(x, *bias)) : bias);
+}
+
+/// dyᵀ x in the weight's dtype, written to `to`.
+void weight_gradient(const Tensor& dy, const Tensor& x, Tensor& to) {
+  if (to.scalar_type() == x.scalar_type()) {
+    at::mm_out(to, dy.t(), x);
+  } else {
+    at::mm_out(to, dy.t(), x, to.scalar_type());
+  }
+}
+Tensor weight_gradient(const Tensor& dy, const Tensor& x, const Tensor& weight) {
+  Tensor gradient = at::empty_like(weight, at::MemoryFormat::Contiguous);
+  weight_gradient(dy, x, gradient);
+  return gradient;
+}
+
+/// What arrived for x, and dy weight added to it: in the memory of the former, which belongs to nobody else.
+Tensor add_input_gradient(const Tensor& arrived, const Tensor& dy, const Tensor& weight) {
+  if (!dy.defined()) return arrived;
+  if (!arrived.defined()) return at::mm(dy, like(dy, weight));
+  Tensor sum = arrived;
+  at::addmm_out(sum, sum, dy, like(dy, weight));
+  return sum;
+}
+
 // Master weights in float32 under activations of fewer bits.
 class MixedLinear : public torch::autograd::Function<MixedLinear> {
  public:
@@ -17,17 +51,74 @@ class MixedLinear : public torch::autograd::Function<MixedLinear> {
     const at::AutoDispatchBelowADInplaceOrView below;
     context->save_for_backward({x, weight});
     context->saved_data["bias"] = given(bias);
-    return at::linear(x, weight.to(x.scalar_type()), given(bias) ? OptionalTensor(bias->to(x.scalar_type())) : bias);
+    return product(x, weight, bias);
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  const torch::autograd::variable_list& gradients) {
     const auto saved = context->get_saved_variables();
     const Tensor &x = saved[0], &weight = saved[1], &dy = gradients[0];
-    const Tensor dx = context->needs_input_grad(0) ? at::mm(dy, weight.to(dy.scalar_type())) : Tensor();
-    const Tensor dweight = context->needs_input_grad(1) ? at::mm(dy.t(), x, weight.scalar_type()) : Tensor();
+    const Tensor dx = context->needs_input_grad(0) ? at::mm(dy, like(dy, weight)) : Tensor();
+    const Tensor dweight = context->needs_input_grad(1) ? weight_gradient(dy, x, weight) : Tensor();
     const Tensor dbias = context->saved_data["bias"].toBool() ? dy.sum(0, false, weight.scalar_type()) : Tensor();
     return {dx, dweight, dbias};
+  }
+};
+
+class Pair : public torch::autograd::Function<Pair> {
+ public:
+  static torch::autograd::variable_list forward(torch::autograd::AutogradContext* context, const Tensor& x,
+                                                const Tensor& weight, const OptionalTensor& bias, std::int64_t first) {
+    const at::AutoDispatchBelowADInplaceOrView below;
+    context->save_for_backward({x, weight});
+    context->saved_data["bias"] = given(bias);
+    context->saved_data["first"] = first;
+    const auto part = [&](std::int64_t from, std::int64_t count) {
+      return product(x, weight.narrow(0, from, count),
+                     given(bias) ? OptionalTensor(bias->narrow(0, from, count)) : bias);
+    };
+    return {part(0, first), part(first, weight.size(0) - first)};
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 const torch::autograd::variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const Tensor &x = saved[0], &weight = saved[1];
+    const std::int64_t first = context->saved_data["first"].toInt();
+    const auto part = [&](const Tensor& of, int i) {
+      return of.narrow(0, i == 0 ? 0 : first, i == 0 ? first : weight.size(0) - first);
+    };
+    Tensor dx, dweight, dbias;
+    if (context->needs_input_grad(1)) dweight = at::empty_like(weight, at::MemoryFormat::Contiguous);
+    if (context->saved_data["bias"].toBool()) dbias = at::empty({weight.size(0)}, weight.options());
+    for (int i = 0; i < 2; ++i) {
+      const Tensor& dy = gradients[static_cast<std::size_t>(i)];
+      if (context->needs_input_grad(0)) dx = add_input_gradient(dx, dy, part(weight, i));
+      Tensor of_weight = dweight.defined() ? part(dweight, i) : Tensor();
+      if (of_weight.defined()) weight_gradient(dy, x, of_weight);
+      if (dbias.defined()) part(dbias, i).copy_(dy.sum(0, false, weight.scalar_type()));
+    }
+    return {dx, dweight, dbias, Tensor()};
+  }
+};
+
+class Beside : public torch::autograd::Function<Beside> {
+ public:
+  static torch::autograd::variable_list forward(torch::autograd::AutogradContext* context, const Tensor& x,
+                                                const Tensor& weight) {
+    const at::AutoDispatchBelowADInplaceOrView below;
+    context->save_for_backward({x, weight});
+    context->set_materialize_grads(false);
+    return {x.view_as(x), product(x, weight, std::nullopt)};
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 const torch::autograd::variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const Tensor &x = saved[0], &weight = saved[1], &dy = gradients[1];
+    const Tensor dweight =
+        context->needs_input_grad(1) && dy.defined() ? weight_gradient(dy, x, weight) : Tensor();
+    return {context->needs_input_grad(0) ? add_input_gradient(gradients[0], dy, weight) : Tensor(), dweight};
   }
 };
 
@@ -36,6 +127,17 @@ class MixedLinear : public torch::autograd::Function<MixedLinear> {
 Tensor linear(const Tensor& x, const Tensor& weight, const OptionalTensor& bias) {
   if (x.scalar_type() == weight.scalar_type()) return at::linear(x, weight, bias);
   return MixedLinear::apply(x, weight, bias);
+}
+
+std::pair<Tensor, Tensor> linear_pair(const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
+                                      std::int64_t first) {
+  const auto products = Pair::apply(x, weight, bias, first);
+  return {products[0], products[1]};
+}
+
+std::pair<Tensor, Tensor> linear_beside(const Tensor& x, const Tensor& weight) {
+  const auto both = Beside::apply(x, weight);
+  return {both[0], both[1]};
 }
 
 }  // namespace dnamamba::ops

@@ -13,7 +13,6 @@ namespace dnamamba::kernels::cuda {
 
 inline constexpr int kBackwardChannels = 64;  // of a block
 inline constexpr int kTile = 4;
-inline constexpr int kTiles = kSubRun / kTile;
 
 template <typename T>
 struct BackwardArguments {
@@ -27,7 +26,6 @@ struct BackwardArguments {
   const float* state_gradients;  ///< [places, E, NS] what flows into the runs' ends
   SelectiveScanGradients<T> out;
   float* dA;          ///< [places, E, N]
-  float* dD;          ///< [places, E]
   float* dbias;       ///< [places, E]
   float* token_sums;  ///< [channel_blocks, T, 2, NS] of dB and dC
   float* partial;  ///< [3, T, E] sums over the groups of states so far: g B, A2 flow h, C h; null: there is one group
@@ -36,9 +34,10 @@ struct BackwardArguments {
 template <typename T, int kHalves>
 struct BackwardShared {
   static constexpr int NS = 8 * kHalves, kThreads = kBackwardChannels * kHalves, kWarps = kThreads / 32;
-  float dt[kSubRun][kBackwardChannels], dtx[kSubRun][kBackwardChannels], dy[kSubRun][kBackwardChannels];
-  float B[kSubRun][NS], C[kSubRun][NS];
-  float4 starts[kTiles][2][kThreads];
+  static constexpr int kSub = kSubRun<T>;
+  float dt[kSub][kBackwardChannels], dtx[kSub][kBackwardChannels], dy[kSub][kBackwardChannels];
+  float B[kSub][NS], C[kSub][NS];
+  float4 starts[kSub / kTile][2][kThreads];
   float sums[2][2][kTile][kWarps][32];  // of two tiles: dB and dC
 };
 
@@ -47,10 +46,11 @@ template <int kChannels, typename T, int kHalves>
 __device__ __forceinline__ void load_steps(const BackwardArguments<T>& p, const Stretch& run, int sub, int block,
                                            BackwardShared<T, kHalves>& s) {
   using Values = Neighbours<T, kChannels>;
+  constexpr int kSub = kSubRun<T>;
   constexpr int kColumns = kBackwardChannels / kChannels, kRows = BackwardShared<T, kHalves>::kThreads / kColumns;
   const SelectiveScanInputs<T>& in = p.group.in;
   const int E = static_cast<int>(in.channels), column = static_cast<int>(threadIdx.x) % kColumns * kChannels;
-  const int e = block * kBackwardChannels + column, tokens = run.length - sub * kSubRun;
+  const int e = block * kBackwardChannels + column, tokens = run.length - sub * kSub;
   const bool gated = in.z != nullptr, real = e < E;
   float bias[kChannels] = {};
   if (real && in.delta_bias != nullptr) {
@@ -59,9 +59,9 @@ __device__ __forceinline__ void load_steps(const BackwardArguments<T>& p, const 
   }
   int t = static_cast<int>(threadIdx.x) / kColumns;
   const std::int64_t step = p.runs.reverse ? -E : E;
-  std::int64_t at = run.first * E + (sub * kSubRun + t) * step + e;
+  std::int64_t at = run.first * E + (sub * kSub + t) * step + e;
 #pragma unroll 4
-  for (int i = 0; i < kSubRun / kRows; ++i, t += kRows, at += kRows * step) {
+  for (int i = 0; i < kSub / kRows; ++i, t += kRows, at += kRows * step) {
     Values x, delta, z, dy;
     const bool there = real && t < tokens;
     if (there) {
@@ -85,15 +85,16 @@ template <typename T, int kHalves>
 __device__ __forceinline__ void load_tokens(const BackwardArguments<T>& p, const Stretch& run, int sub,
                                             BackwardShared<T, kHalves>& s) {
   using Shared = BackwardShared<T, kHalves>;
+  constexpr int kSub = Shared::kSub;
   const int n = static_cast<int>(threadIdx.x) % Shared::NS, state = p.group.first_state + n;
-  const int tokens = run.length - sub * kSubRun;
+  const int tokens = run.length - sub * kSub;
   const bool real = state < p.group.in.states;
   constexpr int kRows = Shared::kThreads / Shared::NS;
   const std::int64_t step = p.runs.reverse ? -p.group.in.states : p.group.in.states;
   int t = static_cast<int>(threadIdx.x) / Shared::NS;
-  std::int64_t at = run.first * p.group.in.states + (sub * kSubRun + t) * step + state;
+  std::int64_t at = run.first * p.group.in.states + (sub * kSub + t) * step + state;
 #pragma unroll
-  for (int i = 0; i < kSubRun / kRows; ++i, t += kRows, at += kRows * step) {
+  for (int i = 0; i < kSub / kRows; ++i, t += kRows, at += kRows * step) {
     s.B[t][n] = real && t < tokens ? load(p.group.in.B + at) : 0.0F;
     s.C[t][n] = real && t < tokens ? load(p.group.in.C + at) : 0.0F;
   }
@@ -104,7 +105,7 @@ __global__ void __launch_bounds__(BackwardShared<T, kHalves>::kThreads, 6 / kHal
     backward(const BackwardArguments<T> p) {
   using Shared = BackwardShared<T, kHalves>;
   using Sums = LaneSums<T, 32 / kHalves>;
-  constexpr int NS = Shared::NS, kThreads = Shared::kThreads, kWarps = Shared::kWarps;
+  constexpr int NS = Shared::NS, kThreads = Shared::kThreads, kWarps = Shared::kWarps, kSub = Shared::kSub;
   constexpr int kWarpChannels = 32 / kHalves, kOwnTokens = kTile / kHalves;
   extern __shared__ __align__(16) unsigned char memory[];
   Shared& s = *reinterpret_cast<Shared*>(memory);
@@ -119,7 +120,7 @@ __global__ void __launch_bounds__(BackwardShared<T, kHalves>::kThreads, 6 / kHal
   const Stretch run = stretch_at(p.runs, place);
   const int sign = p.runs.reverse ? -1 : 1;
 
-  float A2[8], flow[8], dA[8], dD = 0, dbias = 0;
+  float A2[8], flow[8], dA[8], dbias = 0;
 #pragma unroll
   for (int j = 0; j < 8; ++j) A2[j] = active ? p.group.A2(e, half * 8 + j) : 0.0F, dA[j] = 0, flow[j] = 0;
   if (active && run.length > 0) {
@@ -135,9 +136,9 @@ __global__ void __launch_bounds__(BackwardShared<T, kHalves>::kThreads, 6 / kHal
   const int sum_token = tid / NS % kTile, sum_at = Sums::to_read(tid % NS % 8, tid % NS / 8);
   float* const token_sum = p.token_sums + ((block * T_all + run.first) * 2 + tid / NS / kTile) * NS + tid % NS;
 
-  for (int sub = (run.length - 1) / kSubRun; sub >= 0 && run.length > 0; --sub) {
-    const int tokens = min(kSubRun, run.length - sub * kSubRun);
-    const std::int64_t own_at = (run.first + static_cast<std::int64_t>(sign) * sub * kSubRun) * E + e;
+  for (int sub = (run.length - 1) / kSub; sub >= 0 && run.length > 0; --sub) {
+    const int tokens = min(kSub, run.length - sub * kSub);
+    const std::int64_t own_at = (run.first + static_cast<std::int64_t>(sign) * sub * kSub) * E + e;
 
     if (p.pairs) {
       load_steps<2>(p, run, sub, block, s);
@@ -153,7 +154,7 @@ __global__ void __launch_bounds__(BackwardShared<T, kHalves>::kThreads, 6 / kHal
 #pragma unroll
     for (int j = 0; j < 8; ++j) h[j] = 0;
     if (active) {
-      const std::int64_t sub_at = (place * (p.runs.size() / kSubRun) + sub) * E + e;
+      const std::int64_t sub_at = (place * (p.runs.size() / kSub) + sub) * E + e;
       const float passed = p.sub_step_sums[sub_at];
       const float* const start = p.states + (place * E + e) * NS + half * 8;
       const float* const since = p.sub_states + sub_at * NS + half * 8;
@@ -273,7 +274,6 @@ __global__ void __launch_bounds__(BackwardShared<T, kHalves>::kThreads, 6 / kHal
         store(fmaf(dt, gB[i], skip * dy), at_element(p.out.dx, at));
         store(ddelta, at_element(p.out.ddelta, at));
         dbias += ddelta;
-        dD = fmaf(dy, x, dD);
         if (gated) {
           const float z = widened(z_of[i]), open = sigmoid(z);
           const float slope = open * fmaf(z, 1.0F - open, 1.0F);
@@ -290,13 +290,12 @@ __global__ void __launch_bounds__(BackwardShared<T, kHalves>::kThreads, 6 / kHal
 #pragma unroll
           for (int part = 0; part < Sums::kParts; ++part) sum += parts[w * 32 + part * Sums::kPartStep];
         }
-        token_sum[static_cast<std::int64_t>(sign * (sub * kSubRun + tile * kTile + sum_token)) * (2 * NS)] = sum;
+        token_sum[static_cast<std::int64_t>(sign * (sub * kSub + tile * kTile + sum_token)) * (2 * NS)] = sum;
       }
     }
   }
 
   if constexpr (kHalves == 2) {
-    dD += __shfl_xor_sync(~0U, dD, kWarpChannels);
     dbias += __shfl_xor_sync(~0U, dbias, kWarpChannels);
   }
   if (!active) return;
@@ -306,7 +305,7 @@ __global__ void __launch_bounds__(BackwardShared<T, kHalves>::kThreads, 6 / kHal
     const int n = p.group.first_state + half * 8 + j;
     if (n < N) p.dA[own_place * N + n] = dA[j];
   }
-  if (half == 0 && p.group.last) p.dD[own_place] = dD, p.dbias[own_place] = dbias;
+  if (half == 0 && p.group.last) p.dbias[own_place] = dbias;
 }
 
 /// dB and dC of a group of states: the sums over the blocks of channels.

@@ -7,7 +7,10 @@
 namespace dnamamba::kernels::cuda {
 
 /// Tokens between the states that the backward pass keeps.
+template <typename T>
 inline constexpr int kSubRun = 32;
+template <>
+inline constexpr int kSubRun<BFloat16> = 8;
 
 /// Up to 16 states of all channels, of the operator's N: more of them are worked on one group after the other.
 template <typename T>
@@ -76,6 +79,16 @@ template <typename T>
 __device__ __forceinline__ float step_size(float v) {
   const float e = exp2_fast(-kLog2E * fabsf(v));
   return fmaf(e, log1p_over<T>(e), fmaxf(v, 0.0F));  // NaN stays: by e
+}
+
+/// softplus(v) and its derivative, the sigmoid.
+struct Step {
+  float size, slope;
+};
+template <typename T>
+__device__ __forceinline__ Step step_and_slope(float v) {
+  const float e = exp2_fast(-kLog2E * fabsf(v)), of_negative = reciprocal(1.0F + e);
+  return {fmaf(e, log1p_over<T>(e), fmaxf(v, 0.0F)), v < 0.0F ? e * of_negative : of_negative};
 }
 
 /// softplus'(v) by dt = softplus(v): 1 - exp(-dt), without the difference where dt is small.

@@ -73,13 +73,12 @@ void selective_scan(const SelectiveScanInputs<T>& in, const SelectiveScanOutputs
   const ForwardStore<T> store(in, runs, memory);
   const bool pairs = vectors_fit<T>(2, in.channels, {in.x, in.delta, in.z, out.y});
   for_each_group(in, [&](const ScanGroup<T>& group) {
-    if (group_size(in.states) == 8) {
-      pairs ? forward_group<T, 8, 2>(group, out, runs, store, stream)
-            : forward_group<T, 8, 1>(group, out, runs, store, stream);
-    } else {
-      pairs ? forward_group<T, 16, 2>(group, out, runs, store, stream)
-            : forward_group<T, 16, 1>(group, out, runs, store, stream);
+    if constexpr (std::is_same_v<T, BFloat16>) {  // what two channels share is most of the work
+      if (pairs && group_size(in.states) == 8) return forward_group<T, 8, 2>(group, out, runs, store, stream);
+      if (pairs) return forward_group<T, 16, 2>(group, out, runs, store, stream);
     }
+    group_size(in.states) == 8 ? forward_group<T, 8, 1>(group, out, runs, store, stream)
+                               : forward_group<T, 16, 1>(group, out, runs, store, stream);
   });
 }
 

@@ -5,6 +5,7 @@
 #include "kernels/arguments.h"
 #include "kernels/cpu/partition.h"
 #include "kernels/cuda/scan_backward.cuh"
+#include "kernels/cuda/scan_backward_bf16.cuh"
 #include "kernels/cuda/scan_carry.cuh"
 #include "kernels/cuda/scan_walk.cuh"
 #include "kernels/cuda/sum_rows.cuh"
@@ -14,11 +15,18 @@ namespace dnamamba::kernels::cuda {
 namespace {
 
 using cpu::Workspace;
+static_assert(kTensorChannels == kBackwardChannels);
+
+/// States that are worked on at a time: of bf16 activations always as many as a product of tensor cores has rows.
+template <typename T>
+int states_at_once(const SelectiveScanInputs<T>& in) {
+  return std::is_same_v<T, BFloat16> ? 16 : group_size(in.states);
+}
 
 template <typename T>
 int run_shift(const SelectiveScanInputs<T>& in) {
   const std::int64_t work = in.ragged.tokens() * in.channels;
-  return work >= std::int64_t{1} << 27 ? 9 : work >= std::int64_t{1} << 25 ? 8 : 6;  // 2^6 holds two of kSubRun
+  return work >= std::int64_t{1} << 27 ? 9 : work >= std::int64_t{1} << 25 ? 8 : 6;  // 2^6 holds two of kSubRun<float>
 }
 
 template <typename T>
@@ -26,8 +34,8 @@ struct BackwardStore {
   float *states, *step_sums, *state_gradients, *sub_states, *sub_step_sums, *dA, *dD, *dbias, *token_sums, *partial;
 
   BackwardStore(const SelectiveScanInputs<T>& in, const SequenceRuns& runs, Workspace& memory) {
-    const std::int64_t E = in.channels, NS = group_size(in.states), places = runs.places();
-    const std::int64_t subs = places * (runs.size() / kSubRun);
+    const std::int64_t E = in.channels, NS = states_at_once(in), places = runs.places();
+    const std::int64_t subs = places * (runs.size() / kSubRun<T>);
     states = memory.take<float>(places * E * NS);
     step_sums = memory.take<float>(places * E);
     state_gradients = memory.take<float>(places * E * NS);
@@ -41,28 +49,21 @@ struct BackwardStore {
   }
 };
 
-template <typename T, int kHalves, bool kPartial>
-void launch_backward(const BackwardArguments<T>& arguments, Stream stream) {
-  using Shared = BackwardShared<T, kHalves>;
-  const std::int64_t blocks = arguments.runs.places() * arguments.channel_blocks;
-  if (blocks == 0) return;
-  cudaFuncSetAttribute(backward<T, kHalves, kPartial>, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(Shared));
-  backward<T, kHalves, kPartial>
-      <<<static_cast<unsigned>(blocks), Shared::kThreads, sizeof(Shared), stream>>>(arguments);
-  check_launch("selective_scan_backward");
-  const std::int64_t tokens = arguments.runs.tokens;
-  if (tokens == 0) return;
+/// dB and dC of a group of states.
+template <int NS, typename T>
+void launch_sums(const ScanGroup<T>& group, const SelectiveScanGradients<T>& out, const SequenceRuns& runs,
+                 const float* token_sums, Stream stream) {
+  if (runs.tokens == 0) return;
   constexpr int kThreads = 256;
-  sum_channel_blocks<T, Shared::NS>
-      <<<static_cast<unsigned>(ceil_div(tokens * 2 * Shared::NS, kThreads)), kThreads, 0, stream>>>(
-          arguments.group, arguments.token_sums, arguments.channel_blocks, tokens, arguments.out.dB, arguments.out.dC);
+  sum_channel_blocks<T, NS><<<static_cast<unsigned>(ceil_div(runs.tokens * 2 * NS, kThreads)), kThreads, 0, stream>>>(
+      group, token_sums, static_cast<int>(ceil_div(group.in.channels, kBackwardChannels)), runs.tokens, out.dB, out.dC);
   check_launch("selective_scan_backward");
 }
 
-template <typename T, int kHalves>
-void backward_group(const ScanGroup<T>& group, const SelectiveScanGradients<T>& out, const SequenceRuns& runs,
-                    const BackwardStore<T>& store, Stream stream) {
-  constexpr int NS = 8 * kHalves;
+/// What runs make of zeros.
+template <int NS, typename T>
+void launch_aggregate(const ScanGroup<T>& group, const SelectiveScanGradients<T>& out, const SequenceRuns& runs,
+                      const BackwardStore<T>& store, Stream stream) {
   launch_walk<T, NS, 1, Walk::kAggregate>(WalkArguments<T>{.group = group,
                                                            .runs = runs,
                                                            .states = store.states,
@@ -70,8 +71,15 @@ void backward_group(const ScanGroup<T>& group, const SelectiveScanGradients<T>& 
                                                            .dy = out.dy,
                                                            .sub_states = store.sub_states,
                                                            .sub_step_sums = store.sub_step_sums,
-                                                           .state_gradients = store.state_gradients},
+                                                           .state_gradients = store.state_gradients,
+                                                           .dD = store.dD},
                                           stream);
+}
+
+/// What a run starts and ends with, by what runs make of zeros.
+template <typename T>
+void launch_carries(const ScanGroup<T>& group, const SelectiveScanGradients<T>& out, const SequenceRuns& runs, int NS,
+                    const BackwardStore<T>& store, Stream stream) {
   const CarryArguments<T> carried{
       .group = group, .runs = runs, .NS = NS, .states = store.states, .step_sums = store.step_sums};
   CarryArguments<T> forwards = carried, backwards = carried;
@@ -81,23 +89,65 @@ void backward_group(const ScanGroup<T>& group, const SelectiveScanGradients<T>& 
   backwards.first = out.dfinal_state;
   backwards.last = out.dinitial_state;
   launch_carry<true>(backwards, stream);
-  const BackwardArguments<T> arguments{
+}
+
+template <typename Kernel, typename Arguments>
+void launch_large(Kernel* kernel, std::int64_t blocks, int threads, std::size_t shared, const Arguments& arguments,
+                  Stream stream) {
+  if (blocks == 0) return;
+  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
+  kernel<<<static_cast<unsigned>(blocks), threads, shared, stream>>>(arguments);
+  check_launch("selective_scan_backward");
+}
+
+template <int NS>
+void backward_group(const ScanGroup<float>& group, const SelectiveScanGradients<float>& out, const SequenceRuns& runs,
+                    const BackwardStore<float>& store, Stream stream) {
+  launch_aggregate<NS>(group, out, runs, store, stream);
+  launch_carries(group, out, runs, NS, store, stream);
+  const BackwardArguments<float> arguments{
       .group = group,
       .runs = runs,
       .channel_blocks = static_cast<int>(ceil_div(group.in.channels, kBackwardChannels)),
-      .pairs = vectors_fit<T>(2, group.in.channels, {group.in.x, group.in.delta, group.in.z, out.dy}),
+      .pairs = vectors_fit<float>(2, group.in.channels, {group.in.x, group.in.delta, group.in.z, out.dy}),
       .states = store.states,
       .sub_states = store.sub_states,
       .sub_step_sums = store.sub_step_sums,
       .state_gradients = store.state_gradients,
       .out = out,
       .dA = store.dA,
-      .dD = store.dD,
       .dbias = store.dbias,
       .token_sums = store.token_sums,
       .partial = store.partial};
-  if (store.partial == nullptr) return launch_backward<T, kHalves, false>(arguments, stream);
-  if constexpr (kHalves == 2) launch_backward<T, kHalves, true>(arguments, stream);
+  const auto launch = [&](auto* kernel) {
+    using Shared = BackwardShared<float, NS / 8>;
+    launch_large(kernel, runs.places() * arguments.channel_blocks, Shared::kThreads, sizeof(Shared), arguments, stream);
+  };
+  if constexpr (NS == 16) {
+    if (store.partial != nullptr) launch(backward<float, 2, true>);
+  }
+  if (store.partial == nullptr) launch(backward<float, NS / 8, false>);
+  launch_sums<NS>(group, out, runs, store.token_sums, stream);
+}
+
+void backward_group_bf16(const ScanGroup<BFloat16>& group, const SelectiveScanGradients<BFloat16>& out,
+                         const SequenceRuns& runs, const BackwardStore<BFloat16>& store, Stream stream) {
+  const TensorInputs inputs = TensorInputs::of(group, runs, out.dy, {out.dx, out.ddelta, out.dz});
+  launch_aggregate<kTensorStates>(group, out, runs, store, stream);
+  launch_carries(group, out, runs, kTensorStates, store, stream);
+  const TensorBackwardArguments arguments{.inputs = inputs,
+                                          .states = store.states,
+                                          .sub_states = store.sub_states,
+                                          .sub_step_sums = store.sub_step_sums,
+                                          .state_gradients = store.state_gradients,
+                                          .out = out,
+                                          .dA = store.dA,
+                                          .dbias = store.dbias,
+                                          .token_sums = store.token_sums,
+                                          .partial = store.partial};
+  launch_large(store.partial != nullptr ? backward_bf16<true> : backward_bf16<false>,
+               runs.places() * inputs.channel_blocks, kTensorThreads, sizeof(TensorBackwardShared), arguments, stream);
+  launch_sums<kTensorStates>(group, out, runs, store.token_sums, stream);
 }
 
 }  // namespace
@@ -121,8 +171,12 @@ void selective_scan_backward(const SelectiveScanInputs<T>& in, const SelectiveSc
   Workspace memory(workspace);
   const BackwardStore<T> store(in, runs, memory);
   for_each_group(in, [&](const ScanGroup<T>& group) {
-    group_size(in.states) == 8 ? backward_group<T, 1>(group, out, runs, store, stream)
-                               : backward_group<T, 2>(group, out, runs, store, stream);
+    if constexpr (std::is_same_v<T, BFloat16>) {
+      backward_group_bf16(group, out, runs, store, stream);
+    } else {
+      states_at_once(in) == 8 ? backward_group<8>(group, out, runs, store, stream)
+                              : backward_group<16>(group, out, runs, store, stream);
+    }
   });
   sum_rows(store.dA, runs.places(), in.channels * in.states, out.dA, stream);
   sum_rows(store.dD, runs.places(), in.channels, out.dD, stream);

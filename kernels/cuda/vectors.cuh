@@ -103,6 +103,20 @@ __device__ __forceinline__ void store_values(const float (&values)[kCount], T* t
   store_packed(pack(values, to), to);
 }
 
+/// Sends for kBytes (4, 8 or 16) from global to shared memory, or for zeros; they are there after wait_for_copies().
+template <int kBytes>
+__device__ __forceinline__ void copy_async(void* shared, const void* from, bool there) {
+  const auto to = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;"
+               :
+               : "r"(to), "l"(from), "n"(kBytes), "r"(there ? kBytes : 0)
+               : "memory");
+}
+/// This thread's own.
+__device__ __forceinline__ void wait_for_copies() {
+  asm volatile("cp.async.wait_all;" : : : "memory");
+}
+
 /// True if vectors of `count` values can be loaded from rows of `columns` at these addresses; null counts as one.
 template <typename T>
 bool vectors_fit(int count, std::int64_t columns, std::initializer_list<const T*> addresses) {

@@ -1,0 +1,339 @@
+// The backward pass over runs of bf16 activations, from the last tile to the first, on tensor cores: what
+// scan_backward.cuh says, laid out as tensor_tile.cuh says. Warps meet to add up dB and dC.
+#pragma once
+#include "kernels/cuda/tensor_tile.cuh"
+
+namespace dnamamba::kernels::cuda {
+
+struct TensorBackwardArguments {
+  TensorInputs inputs;
+  const float* states;           ///< [places, E, 16] at the runs' starts
+  const float* sub_states;       ///< [places * length / 8, E, 16] before every tile, from zeros: see store_sub_states
+  const float* sub_step_sums;    ///< [places * length / 8, E] of dt before
+  const float* state_gradients;  ///< [places, E, 16] what flows into the runs' ends
+  SelectiveScanGradients<BFloat16> out;
+  float* dA;          ///< [places, E, N]
+  float* dbias;       ///< [places, E]
+  float* token_sums;  ///< [channel_blocks, T, 2, 16] of dB and dC
+  float* partial;  ///< [3, T, E] sums over the groups of states so far: g B, A2 flow h, C h; null: there is one group
+};
+
+struct TensorBackwardShared {
+  static constexpr int kSaved = 4;  // tokens of a tile whose states are in shared memory, not in registers
+  WarpTile tile[kTensorWarps];
+  ComingTile coming;
+  float2 sums[2][kTensorWarps][2][kTensorStates][kTensorTile / 2];  // of two tiles: dB and dC
+  // What threads keep for themselves: decays and states of tokens, states before the next tile, what the last step of a
+  // tile needs.
+  float4 saved[kSaved][4][kTensorThreads];
+  float4 start[2][kTensorThreads], run_start[2][kTensorThreads];
+  float2 passed[kTensorThreads];
+  float4 dz_slope[kTensorThreads], dt_slope[kTensorThreads];
+  uint2 x[kTensorThreads];
+  float skip[kTensorChannels], bias[kTensorChannels];
+};
+static_assert(3 * (sizeof(TensorBackwardShared) + 1024) <= 228 * 1024, "three blocks fit");
+
+/// Values of channels e and e + 1 at one token: in one access (kPairs) or two, of which `there` exist.
+template <bool kPairs>
+__device__ __forceinline__ void store_pair(float first, float second, BFloat16* to, int there) {
+  if constexpr (kPairs) {
+    if (there > 0) *reinterpret_cast<std::uint32_t*>(to) = bf16_pair(first, second);
+  } else {
+    if (there > 0) store(first, to);
+    if (there > 1) store(second, to + 1);
+  }
+}
+
+/// Numbers of two channels at two tokens, [2 c + i], where lanes have the sums of tensor cores.
+using OfTwo = float[4];
+
+/// Where there are more groups of states: adds the sums over those before, and leaves the sum.
+__device__ __forceinline__ void add_groups(const TensorBackwardArguments& p, const TensorLane& lane,
+                                           std::int64_t row, int tokens, int plane, OfTwo& sums) {
+  const std::int64_t E = p.inputs.group.in.channels;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int t = 2 * lane.q + i % 2, c = i / 2;
+    if (t >= tokens || c >= lane.channels) continue;
+    float& sum = p.partial[(plane * p.inputs.runs.tokens + row + lane.sign * t) * E + lane.e + c];
+    if (p.inputs.group.first_state > 0) sums[i] += sum;
+    sum = sums[i];
+  }
+}
+
+template <bool kPairs>
+__device__ __forceinline__ void store_two(const TensorLane& lane, int tokens, std::int64_t at, int step,
+                                          const OfTwo& values, BFloat16* to) {
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    store_pair<kPairs>(values[i], values[2 + i], to + (at + i * step), 2 * lane.q + i < tokens ? lane.channels : 0);
+  }
+}
+__device__ __forceinline__ void store_two(const TensorBackwardArguments& p, const TensorLane& lane,
+                                          std::int64_t row, int tokens, const OfTwo& values, BFloat16* to) {
+  const int E = static_cast<int>(p.inputs.group.in.channels);
+  const std::int64_t at = (row + lane.sign * 2 * lane.q) * E + lane.e;
+  p.inputs.pairs ? store_two<true>(lane, tokens, at, lane.sign * E, values, to)
+          : store_two<false>(lane, tokens, at, lane.sign * E, values, to);
+}
+
+/// x, or a slope, of channel c at token i of a thread's two.
+__device__ __forceinline__ float of_two(const float4& four, int c, int i) {
+  return i == 0 ? (c == 0 ? four.x : four.y) : (c == 0 ? four.z : four.w);
+}
+__device__ __forceinline__ float of_two(const uint2& pairs, int c, int i) {
+  return c == 0 ? lower(i == 0 ? pairs.x : pairs.y) : upper(i == 0 ? pairs.x : pairs.y);
+}
+
+__device__ __forceinline__ void store_dz(const TensorBackwardArguments& p, const TensorLane& lane, std::int64_t row,
+                                         int tokens, const TensorBackwardShared& s, const OfTwo& Ch) {
+  const unsigned tid = threadIdx.x;
+  const float4 slope = s.dz_slope[tid];
+  const uint2 x = s.x[tid];
+  const float2 skip = *reinterpret_cast<const float2*>(&s.skip[lane.own]);
+  OfTwo dz;
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    dz[k] = of_two(slope, k / 2, k % 2) * fmaf(k < 2 ? skip.x : skip.y, of_two(x, k / 2, k % 2), Ch[k]);
+  }
+  store_two(p, lane, row, tokens, dz, p.out.dz);
+}
+
+/// Gradients of x and delta; adds to that of the bias.
+__device__ __forceinline__ void store_dx(const TensorBackwardArguments& p, const TensorLane& lane, std::int64_t row,
+                                         int tokens, const TensorBackwardShared& s, const OfTwo& gB,
+                                         const OfTwo& Aflow, float (&dbias)[2]) {
+  const unsigned tid = threadIdx.x;
+  const WarpTile& tile = s.tile[lane.warp];
+  const float4 slope = s.dt_slope[tid];
+  const uint2 x_pairs = s.x[tid];
+  const float2 skip = *reinterpret_cast<const float2*>(&s.skip[lane.own]);
+  OfTwo dx, ddelta;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const float2 dt = *reinterpret_cast<const float2*>(&tile.dt[2 * lane.q + i][2 * lane.g]);
+    const uint2 dy_pairs = *reinterpret_cast<const uint2*>(&tile.dy[2 * lane.q + i][2 * lane.g]);
+#pragma unroll
+    for (int c = 0; c < 2; ++c) {
+      constexpr float kLn2 = 0.6931471805599453F;
+      const std::uint32_t dy_parts = c == 0 ? dy_pairs.x : dy_pairs.y;
+      const float dy = lower(dy_parts) + upper(dy_parts), x = of_two(x_pairs, c, i);
+      const int k = 2 * c + i;
+      dx[k] = fmaf(c == 0 ? dt.x : dt.y, gB[k], (c == 0 ? skip.x : skip.y) * dy);
+      ddelta[k] = fmaf(x, gB[k], kLn2 * Aflow[k]) * of_two(slope, c, i);
+      dbias[c] += ddelta[k];
+    }
+  }
+  store_two(p, lane, row, tokens, dx, p.out.dx);
+  store_two(p, lane, row, tokens, ddelta, p.out.ddelta);
+}
+
+template <bool kPartial>
+__global__ void __launch_bounds__(kTensorThreads, 3) backward_bf16(const TensorBackwardArguments p) {
+  using Shared = TensorBackwardShared;
+  constexpr int NS = kTensorStates, kTile = kTensorTile, kSaved = Shared::kSaved, kInRegisters = kTile - kSaved;
+  extern __shared__ __align__(16) unsigned char memory[];
+  Shared& s = *reinterpret_cast<Shared*>(memory);
+  const TensorInputs& in = p.inputs;
+  const int place = static_cast<int>(blockIdx.x / in.channel_blocks);
+  const int E = static_cast<int>(in.group.in.channels), N = static_cast<int>(in.group.in.states);
+  const unsigned tid = threadIdx.x;
+  const TensorLane lane(in);
+  const Stretch run = stretch_at(in.runs, place);
+  const int g = lane.g, q = lane.q, e = lane.e;
+  WarpTile& w = s.tile[lane.warp];
+
+  // [b][2 c + j]: of channel e + c, state 8 b + 2 q + j.
+  float A2[2][4], flow[2][4], dA[2][4], dbias[2] = {};
+#pragma unroll
+  for (int c = 0; c < 2; ++c) {
+    const bool there = c < lane.channels;
+    const SelectiveScanInputs<BFloat16>& of = in.group.in;
+    s.skip[lane.own + c] = there && of.D != nullptr && in.group.last ? of.D[e + c] : 0.0F;  // four lanes the same
+    s.bias[lane.own + c] = there && of.delta_bias != nullptr ? of.delta_bias[e + c] : 0.0F;
+    float start[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int n = i / 2 * 8 + 2 * q + i % 2;
+      const std::int64_t at = (static_cast<std::int64_t>(place) * E + e + c) * NS + n;
+      A2[i / 2][2 * c + i % 2] = there ? in.group.A2(e + c, n) : 0.0F;
+      flow[i / 2][2 * c + i % 2] = there && run.length > 0 ? p.state_gradients[at] : 0.0F;
+      start[i] = there && run.length > 0 ? p.states[at] : 0.0F;
+      dA[i / 2][2 * c + i % 2] = 0;
+    }
+    keep(start, s.run_start[c][tid]);
+  }
+  const auto fetch = [&](int tile) {
+    const int first = tile * kTile;
+    fetch_tile(in, lane, run.first + lane.sign * first, run.length - first, s.coming);
+    const std::int64_t own = static_cast<std::int64_t>(number_of_tile(in.runs, place, tile)) * E + e;
+    const float* const start = p.sub_states + own * NS + 4 * q;
+    const float* const passed = p.sub_step_sums + own;
+    copy_async<16>(&s.start[0][tid], start, lane.channels > 0);
+    copy_async<16>(&s.start[1][tid], start + NS, lane.channels > 1);
+    copy_async<4>(&s.passed[tid].x, passed, lane.channels > 0);
+    copy_async<4>(&s.passed[tid].y, passed + 1, lane.channels > 1);
+  };
+  const int tiles = (run.length + kTile - 1) / kTile;
+  if (tiles > 0) fetch(tiles - 1);
+
+#pragma unroll 1
+  for (int tile = tiles - 1; tile >= 0; --tile) {
+    const std::int64_t row = run.first + lane.sign * tile * kTile;
+    const int tokens = run.length - tile * kTile;
+    wait_for_copies();
+    __syncwarp();  // no one reads the last tile any more
+    {
+      const Slopes slopes =
+          unfold_tile(in, lane, tokens, *reinterpret_cast<const float2*>(&s.bias[lane.own]), s.coming, w);
+      s.dt_slope[tid] = make_float4(slopes.dt[0][0], slopes.dt[0][1], slopes.dt[1][0], slopes.dt[1][1]);
+      s.dz_slope[tid] = make_float4(slopes.dz[0][0], slopes.dz[0][1], slopes.dz[1][0], slopes.dz[1][1]);
+      s.x[tid] = {s.coming.pairs[0][0][tid], s.coming.pairs[0][1][tid]};
+    }
+    float h[2][4];
+    {
+      const float2 passed = s.passed[tid];
+#pragma unroll
+      for (int c = 0; c < 2; ++c) {
+        float since[4], run_start[4];
+        take(s.start[c][tid], since), take(s.run_start[c][tid], run_start);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const int b = i / 2, at = 2 * c + i % 2;
+          h[b][at] = fmaf(exp2_fast(A2[b][at] * (c == 0 ? passed.x : passed.y)), run_start[i], since[i]);
+        }
+      }
+    }
+    __syncwarp();
+    if (tile > 0) fetch(tile - 1);
+
+    // Columns of this lane: token g's numbers, of channels and of states.
+    const auto channel_column = [&](const std::uint32_t* of, std::uint32_t(&to)[2]) {
+      const uint4 four = *reinterpret_cast<const uint4*>(of + 4 * q);
+      to[0] = lower_halves(four.x, four.z), to[1] = lower_halves(four.y, four.w);
+    };
+    const auto state_column = [&](const std::uint32_t* of, std::uint32_t(&to)[2]) {
+      const uint2 low = *reinterpret_cast<const uint2*>(of + 2 * q);
+      const uint2 high = *reinterpret_cast<const uint2*>(of + 8 + 2 * q);
+      to[0] = lower_halves(low.x, low.y), to[1] = lower_halves(high.x, high.y);
+    };
+    float a[kInRegisters][2][4], kept[kInRegisters][2][4];  // kept: a h[t-1]
+    const auto sum_over_lanes = [&](const float(&of)[2][4], int t, const std::uint32_t(&over_states)[2],
+                                    const std::uint32_t(&over_channels)[2], float(&of_channel)[4],
+                                    float(&of_state)[4]) {
+      const std::uint32_t rows[4] = {bf16_pair(of[0][0], of[0][1]), bf16_pair(of[0][2], of[0][3]),
+                                     bf16_pair(of[1][0], of[1][1]), bf16_pair(of[1][2], of[1][3])};
+      const std::uint32_t left[2] = {g == t ? over_states[0] : 0U, g == t ? over_states[1] : 0U};
+      const std::uint32_t right[2] = {g == t ? over_channels[0] : 0U, g == t ? over_channels[1] : 0U};
+      multiply_add(of_channel, rows, left);
+      const std::uint32_t across[4] = {transposed(rows[0]), transposed(rows[2]), transposed(rows[1]),
+                                       transposed(rows[3])};
+      multiply_add(of_state, across, right);
+    };
+
+    auto& parts = s.sums[tile & 1];
+    const auto put_parts = [&](int which, const float(&of_states)[4]) {
+      parts[lane.warp][which][g][q] = make_float2(of_states[0], of_states[1]);
+      parts[lane.warp][which][8 + g][q] = make_float2(of_states[2], of_states[3]);
+    };
+
+    std::uint32_t over_channels[2], over_states[2];
+    channel_column(w.dy[g], over_channels), state_column(w.C[g], over_states);
+    float dC[4] = {}, dB[4] = {};
+    OfTwo Ch = {}, gB = {}, Aflow_sum = {};
+#pragma unroll
+    for (int four = 0; four < kTile; four += 4) {
+      const FourTokens dtx_B(w.dtx, w.B, four, lane);
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        const int t = four + k;
+        const float2 dt = *reinterpret_cast<const float2*>(&w.dt[t][2 * g]);
+#pragma unroll
+        for (int b = 0; b < 2; ++b) {
+          float a_now[4], kept_now[4];
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            a_now[i] = exp2_fast((i < 2 ? dt.x : dt.y) * A2[b][i]);
+            kept_now[i] = a_now[i] * h[b][i];
+            if (t >= kSaved) a[t - kSaved][b][i] = a_now[i], kept[t - kSaved][b][i] = kept_now[i];
+          }
+          if (t < kSaved) keep(a_now, s.saved[t][b][tid]), keep(kept_now, s.saved[t][2 + b][tid]);
+          dtx_B.add(h[b], kept_now, b, k, q);
+        }
+        sum_over_lanes(h, t, over_states, over_channels, Ch, dC);
+      }
+    }
+    put_parts(1, dC);
+    if constexpr (kPartial) add_groups(p, lane, row, tokens, 2, Ch);
+    if (p.out.dz != nullptr && in.group.last) store_dz(p, lane, row, tokens, s, Ch);
+
+    channel_column(w.dtx[g], over_channels), state_column(w.B[g], over_states);
+#pragma unroll
+    for (int four = kTile - 4; four >= 0; four -= 4) {
+      const FourTokens dy_C(w.dy, w.C, four, lane);
+#pragma unroll
+      for (int k = 3; k >= 0; --k) {
+        const int t = four + k;
+        const float2 dt = *reinterpret_cast<const float2*>(&w.dt[t][2 * g]);
+        float gradient[2][4], Aflow[2] = {};
+#pragma unroll
+        for (int b = 0; b < 2; ++b) {
+          float a_now[4], kept_now[4];
+          if (t < kSaved) {
+            take(s.saved[t][b][tid], a_now), take(s.saved[t][2 + b][tid], kept_now);
+          } else {
+#pragma unroll
+            for (int i = 0; i < 4; ++i) a_now[i] = a[t - kSaved][b][i], kept_now[i] = kept[t - kSaved][b][i];
+          }
+          dy_C.add(gradient[b], flow[b], b, k, q);
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            const float flow_h = gradient[b][i] * kept_now[i];
+            flow[b][i] = a_now[i] * gradient[b][i];
+            dA[b][i] = fmaf(i < 2 ? dt.x : dt.y, flow_h, dA[b][i]);
+            Aflow[i / 2] = fmaf(A2[b][i], flow_h, Aflow[i / 2]);
+          }
+        }
+        sum_over_lanes(gradient, t, over_states, over_channels, gB, dB);
+        multiply_add_tf32(Aflow_sum, Aflow, g == t ? 1.0F : 0.0F);
+      }
+    }
+    put_parts(0, dB);
+    if constexpr (kPartial) {
+      add_groups(p, lane, row, tokens, 0, gB);
+      add_groups(p, lane, row, tokens, 1, Aflow_sum);
+    }
+    if (!kPartial || in.group.last) store_dx(p, lane, row, tokens, s, gB, Aflow_sum, dbias);
+
+    __syncthreads();
+    static_assert(2 * NS * kTile / 2 == kTensorThreads, "a thread sums for one state and two tokens, dB or dC");
+    const int pair = static_cast<int>(tid % (kTile / 2)), n = static_cast<int>(tid / (kTile / 2) % NS),
+              which = static_cast<int>(tid / (kTile / 2 * NS));
+    float2 sum = parts[0][which][n][pair];
+#pragma unroll
+    for (int i = 1; i < kTensorWarps; ++i) {
+      const float2 part = parts[i][which][n][pair];
+      sum.x += part.x, sum.y += part.y;
+    }
+    float* const to =
+        p.token_sums + ((blockIdx.x % in.channel_blocks * in.runs.tokens + row + lane.sign * 2 * pair) * 2 + which) * NS + n;
+    if (2 * pair < tokens) to[0] = sum.x;
+    if (2 * pair + 1 < tokens) to[lane.sign * 2 * NS] = sum.y;
+  }
+
+#pragma unroll
+  for (int c = 0; c < 2; ++c) {
+    dbias[c] = sum_of_four(dbias[c]);
+    if (c >= lane.channels) continue;
+    const std::int64_t own_place = static_cast<std::int64_t>(place) * E + e + c;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int n = in.group.first_state + i / 2 * 8 + 2 * q + i % 2;
+      if (n < N) p.dA[own_place * N + n] = dA[i / 2][2 * c + i % 2];
+    }
+    if (q == 0 && in.group.last) p.dbias[own_place] = dbias[c];
+  }
+}
+
+}  // namespace dnamamba::kernels::cuda
