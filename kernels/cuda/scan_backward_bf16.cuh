@@ -21,89 +21,81 @@ struct TensorBackwardArguments {
 struct TensorBackwardShared {
   static constexpr int kSaved = 4;  // tokens of a tile whose states are in shared memory, not in registers
   WarpTile tile[kTensorWarps];
-  ComingTile coming;
-  float2 sums[2][kTensorWarps][2][kTensorStates][kTensorTile / 2];  // of two tiles: dB and dC
-  // What threads keep for themselves: decays and states of tokens, states before the next tile, what the last step of a
-  // tile needs.
-  float4 saved[kSaved][4][kTensorThreads];
+  ComingTile coming[kTensorWarps];
+  float2 sums[kTensorWarps][2][kTensorStates][kTensorTile / 2];  // dB and dC
+  // What threads keep for themselves: states of tokens, states before the next tile, what the last steps of a tile need.
+  float4 saved[kSaved][2][kTensorThreads];
   float4 start[2][kTensorThreads], run_start[2][kTensorThreads];
-  float2 passed[kTensorThreads];
-  float4 dz_slope[kTensorThreads], dt_slope[kTensorThreads];
+  float4 dt_slope[kTensorThreads], dA[2][kTensorThreads];
   uint2 x[kTensorThreads];
-  float skip[kTensorChannels], bias[kTensorChannels];
+  float2 dbias[kTensorThreads];
+  float skip[kTensorChannels], bias[kTensorChannels], passed[kTensorChannels];
+  RunBase run;
 };
-static_assert(3 * (sizeof(TensorBackwardShared) + 1024) <= 228 * 1024, "three blocks fit");
-
-/// Values of channels e and e + 1 at one token: in one access (kPairs) or two, of which `there` exist.
-template <bool kPairs>
-__device__ __forceinline__ void store_pair(float first, float second, BFloat16* to, int there) {
-  if constexpr (kPairs) {
-    if (there > 0) *reinterpret_cast<std::uint32_t*>(to) = bf16_pair(first, second);
-  } else {
-    if (there > 0) store(first, to);
-    if (there > 1) store(second, to + 1);
-  }
-}
+static_assert(4 * (sizeof(TensorBackwardShared) + 1024) <= 228 * 1024, "four blocks fit");
 
 /// Numbers of two channels at two tokens, [2 c + i], where lanes have the sums of tensor cores.
 using OfTwo = float[4];
 
 /// Where there are more groups of states: adds the sums over those before, and leaves the sum.
 __device__ __forceinline__ void add_groups(const TensorBackwardArguments& p, const TensorLane& lane,
-                                           std::int64_t row, int tokens, int plane, OfTwo& sums) {
-  const std::int64_t E = p.inputs.group.in.channels;
+                                           const RunBase& run, int first, int tokens, int plane, OfTwo& sums) {
+  const int E = static_cast<int>(p.inputs.group.in.channels);
+  const std::int64_t plane_at = plane * p.inputs.runs.tokens * E + run.channels;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     const int t = 2 * lane.q + i % 2, c = i / 2;
-    if (t >= tokens || c >= lane.channels) continue;
-    float& sum = p.partial[(plane * p.inputs.runs.tokens + row + lane.sign * t) * E + lane.e + c];
+    if (t >= tokens || c >= run.channels_of(p.inputs, lane.own)) continue;
+    float& sum = p.partial[plane_at + (run.sign * (first + t) * E + lane.own + c)];
     if (p.inputs.group.first_state > 0) sums[i] += sum;
     sum = sums[i];
   }
 }
 
-template <bool kPairs>
-__device__ __forceinline__ void store_two(const TensorLane& lane, int tokens, std::int64_t at, int step,
-                                          const OfTwo& values, BFloat16* to) {
+__device__ __forceinline__ void store_two(const TensorBackwardArguments& p, const TensorLane& lane,
+                                          const RunBase& run, int first, int tokens, const OfTwo& values,
+                                          BFloat16* to) {
+  const int E = static_cast<int>(p.inputs.group.in.channels);
+  BFloat16* at = to + run.channels + (run.sign * (first + 2 * lane.q) * E + lane.own);
 #pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    store_pair<kPairs>(values[i], values[2 + i], to + (at + i * step), 2 * lane.q + i < tokens ? lane.channels : 0);
+  for (int i = 0; i < 2; ++i, at += run.sign * E) {
+    const int there = 2 * lane.q + i < tokens ? run.channels_of(p.inputs, lane.own) : 0;
+    if (p.inputs.channels_at_once > 1) {
+      if (there > 0) *reinterpret_cast<std::uint32_t*>(at) = bf16_pair(values[i], values[2 + i]);
+    } else {
+      if (there > 0) store(values[i], at);
+      if (there > 1) store(values[2 + i], at + 1);
+    }
   }
 }
-__device__ __forceinline__ void store_two(const TensorBackwardArguments& p, const TensorLane& lane,
-                                          std::int64_t row, int tokens, const OfTwo& values, BFloat16* to) {
-  const int E = static_cast<int>(p.inputs.group.in.channels);
-  const std::int64_t at = (row + lane.sign * 2 * lane.q) * E + lane.e;
-  p.inputs.pairs ? store_two<true>(lane, tokens, at, lane.sign * E, values, to)
-          : store_two<false>(lane, tokens, at, lane.sign * E, values, to);
+
+/// That of channel c in a pair.
+__device__ __forceinline__ float of_channel(std::uint32_t pair, int c) {
+  return c == 0 ? lower(pair) : upper(pair);
 }
 
-/// x, or a slope, of channel c at token i of a thread's two.
-__device__ __forceinline__ float of_two(const float4& four, int c, int i) {
-  return i == 0 ? (c == 0 ? four.x : four.y) : (c == 0 ? four.z : four.w);
-}
-__device__ __forceinline__ float of_two(const uint2& pairs, int c, int i) {
-  return c == 0 ? lower(i == 0 ? pairs.x : pairs.y) : upper(i == 0 ? pairs.x : pairs.y);
-}
-
-__device__ __forceinline__ void store_dz(const TensorBackwardArguments& p, const TensorLane& lane, std::int64_t row,
+__device__ __forceinline__ void store_dz(const TensorBackwardArguments& p, const TensorLane& lane, int first,
                                          int tokens, const TensorBackwardShared& s, const OfTwo& Ch) {
-  const unsigned tid = threadIdx.x;
-  const float4 slope = s.dz_slope[tid];
-  const uint2 x = s.x[tid];
   const float2 skip = *reinterpret_cast<const float2*>(&s.skip[lane.own]);
   OfTwo dz;
 #pragma unroll
-  for (int k = 0; k < 4; ++k) {
-    dz[k] = of_two(slope, k / 2, k % 2) * fmaf(k < 2 ? skip.x : skip.y, of_two(x, k / 2, k % 2), Ch[k]);
+  for (int i = 0; i < 2; ++i) {
+    std::uint32_t pairs[4];
+#pragma unroll
+    for (int k = 0; k < 4; ++k) pairs[k] = s.coming[lane.warp].pairs[k][2 * lane.q + i][lane.g];
+#pragma unroll
+    for (int c = 0; c < 2; ++c) {
+      const float x = of_channel(pairs[0], c), z = of_channel(pairs[2], c), dy = of_channel(pairs[3], c);
+      const float open = sigmoid(z), y = fmaf(c == 0 ? skip.x : skip.y, x, Ch[2 * c + i]);
+      dz[2 * c + i] = dy * y * (open * fmaf(z, 1.0F - open, 1.0F));
+    }
   }
-  store_two(p, lane, row, tokens, dz, p.out.dz);
+  store_two(p, lane, s.run, first, tokens, dz, p.out.dz);
 }
 
 /// Gradients of x and delta; adds to that of the bias.
-__device__ __forceinline__ void store_dx(const TensorBackwardArguments& p, const TensorLane& lane, std::int64_t row,
-                                         int tokens, const TensorBackwardShared& s, const OfTwo& gB,
-                                         const OfTwo& Aflow, float (&dbias)[2]) {
+__device__ __forceinline__ void store_dx(const TensorBackwardArguments& p, const TensorLane& lane, int first,
+                                         int tokens, TensorBackwardShared& s, const OfTwo& gB, const OfTwo& Aflow) {
   const unsigned tid = threadIdx.x;
   const WarpTile& tile = s.tile[lane.warp];
   const float4 slope = s.dt_slope[tid];
@@ -118,19 +110,19 @@ __device__ __forceinline__ void store_dx(const TensorBackwardArguments& p, const
     for (int c = 0; c < 2; ++c) {
       constexpr float kLn2 = 0.6931471805599453F;
       const std::uint32_t dy_parts = c == 0 ? dy_pairs.x : dy_pairs.y;
-      const float dy = lower(dy_parts) + upper(dy_parts), x = of_two(x_pairs, c, i);
+      const float dy = lower(dy_parts) + upper(dy_parts), x = of_channel(i == 0 ? x_pairs.x : x_pairs.y, c);
       const int k = 2 * c + i;
       dx[k] = fmaf(c == 0 ? dt.x : dt.y, gB[k], (c == 0 ? skip.x : skip.y) * dy);
-      ddelta[k] = fmaf(x, gB[k], kLn2 * Aflow[k]) * of_two(slope, c, i);
-      dbias[c] += ddelta[k];
+      ddelta[k] = fmaf(x, gB[k], kLn2 * Aflow[k]) * (i == 0 ? (c == 0 ? slope.x : slope.y) : (c == 0 ? slope.z : slope.w));
     }
   }
-  store_two(p, lane, row, tokens, dx, p.out.dx);
-  store_two(p, lane, row, tokens, ddelta, p.out.ddelta);
+  store_two(p, lane, s.run, first, tokens, dx, p.out.dx);
+  store_two(p, lane, s.run, first, tokens, ddelta, p.out.ddelta);
+  s.dbias[tid].x += ddelta[0] + ddelta[1], s.dbias[tid].y += ddelta[2] + ddelta[3];
 }
 
 template <bool kPartial>
-__global__ void __launch_bounds__(kTensorThreads, 3) backward_bf16(const TensorBackwardArguments p) {
+__global__ void __launch_bounds__(kTensorThreads, 4) backward_bf16(const TensorBackwardArguments p) {
   using Shared = TensorBackwardShared;
   constexpr int NS = kTensorStates, kTile = kTensorTile, kSaved = Shared::kSaved, kInRegisters = kTile - kSaved;
   extern __shared__ __align__(16) unsigned char memory[];
@@ -139,16 +131,20 @@ __global__ void __launch_bounds__(kTensorThreads, 3) backward_bf16(const TensorB
   const int place = static_cast<int>(blockIdx.x / in.channel_blocks);
   const int E = static_cast<int>(in.group.in.channels), N = static_cast<int>(in.group.in.states);
   const unsigned tid = threadIdx.x;
-  const TensorLane lane(in);
-  const Stretch run = stretch_at(in.runs, place);
-  const int g = lane.g, q = lane.q, e = lane.e;
+  const TensorLane lane;
+  const int g = lane.g, q = lane.q;
   WarpTile& w = s.tile[lane.warp];
+  if (tid == 0) new (&s.run) RunBase(in, place);
+  __syncthreads();
+  const int length = s.run.length;
 
   // [b][2 c + j]: of channel e + c, state 8 b + 2 q + j.
-  float A2[2][4], flow[2][4], dA[2][4], dbias[2] = {};
+  float A2[2][4], flow[2][4];
+  s.dbias[tid] = make_float2(0, 0);
+  const int e = s.run.first_channel + lane.own, channels = s.run.channels_of(in, lane.own);
 #pragma unroll
   for (int c = 0; c < 2; ++c) {
-    const bool there = c < lane.channels;
+    const bool there = c < channels;
     const SelectiveScanInputs<BFloat16>& of = in.group.in;
     s.skip[lane.own + c] = there && of.D != nullptr && in.group.last ? of.D[e + c] : 0.0F;  // four lanes the same
     s.bias[lane.own + c] = there && of.delta_bias != nullptr ? of.delta_bias[e + c] : 0.0F;
@@ -158,42 +154,35 @@ __global__ void __launch_bounds__(kTensorThreads, 3) backward_bf16(const TensorB
       const int n = i / 2 * 8 + 2 * q + i % 2;
       const std::int64_t at = (static_cast<std::int64_t>(place) * E + e + c) * NS + n;
       A2[i / 2][2 * c + i % 2] = there ? in.group.A2(e + c, n) : 0.0F;
-      flow[i / 2][2 * c + i % 2] = there && run.length > 0 ? p.state_gradients[at] : 0.0F;
-      start[i] = there && run.length > 0 ? p.states[at] : 0.0F;
-      dA[i / 2][2 * c + i % 2] = 0;
+      flow[i / 2][2 * c + i % 2] = there && length > 0 ? p.state_gradients[at] : 0.0F;
+      start[i] = there && length > 0 ? p.states[at] : 0.0F;
     }
     keep(start, s.run_start[c][tid]);
+    s.dA[c][tid] = make_float4(0, 0, 0, 0);
   }
   const auto fetch = [&](int tile) {
-    const int first = tile * kTile;
-    fetch_tile(in, lane, run.first + lane.sign * first, run.length - first, s.coming);
-    const std::int64_t own = static_cast<std::int64_t>(number_of_tile(in.runs, place, tile)) * E + e;
+    fetch_tile(in, lane, s.run, tile * kTile, length - tile * kTile, s.coming[lane.warp]);
+    const std::int64_t own = s.run.tiles + (tile * E + lane.own);
+    const int there = s.run.channels_of(in, lane.own);
     const float* const start = p.sub_states + own * NS + 4 * q;
-    const float* const passed = p.sub_step_sums + own;
-    copy_async<16>(&s.start[0][tid], start, lane.channels > 0);
-    copy_async<16>(&s.start[1][tid], start + NS, lane.channels > 1);
-    copy_async<4>(&s.passed[tid].x, passed, lane.channels > 0);
-    copy_async<4>(&s.passed[tid].y, passed + 1, lane.channels > 1);
+    copy_async<16>(&s.start[0][tid], start, there > 0);
+    copy_async<16>(&s.start[1][tid], start + NS, there > 1);
+    if (q < 2) copy_async<4>(&s.passed[lane.own + q], p.sub_step_sums + own + q, q < there);
   };
-  const int tiles = (run.length + kTile - 1) / kTile;
+  const int tiles = (length + kTile - 1) / kTile;
   if (tiles > 0) fetch(tiles - 1);
 
 #pragma unroll 1
   for (int tile = tiles - 1; tile >= 0; --tile) {
-    const std::int64_t row = run.first + lane.sign * tile * kTile;
-    const int tokens = run.length - tile * kTile;
+    const int first = tile * kTile, tokens = length - first;
     wait_for_copies();
     __syncwarp();  // no one reads the last tile any more
-    {
-      const Slopes slopes =
-          unfold_tile(in, lane, tokens, *reinterpret_cast<const float2*>(&s.bias[lane.own]), s.coming, w);
-      s.dt_slope[tid] = make_float4(slopes.dt[0][0], slopes.dt[0][1], slopes.dt[1][0], slopes.dt[1][1]);
-      s.dz_slope[tid] = make_float4(slopes.dz[0][0], slopes.dz[0][1], slopes.dz[1][0], slopes.dz[1][1]);
-      s.x[tid] = {s.coming.pairs[0][0][tid], s.coming.pairs[0][1][tid]};
-    }
+    s.dt_slope[tid] = unfold_tile(in, lane, tokens, s.run.channels_of(in, lane.own),
+                                  *reinterpret_cast<const float2*>(&s.bias[lane.own]), s.coming[lane.warp], w);
+    s.x[tid] = {s.coming[lane.warp].pairs[0][2 * q][g], s.coming[lane.warp].pairs[0][2 * q + 1][g]};
     float h[2][4];
     {
-      const float2 passed = s.passed[tid];
+      const float2 passed = *reinterpret_cast<const float2*>(&s.passed[lane.own]);
 #pragma unroll
       for (int c = 0; c < 2; ++c) {
         float since[4], run_start[4];
@@ -206,7 +195,6 @@ __global__ void __launch_bounds__(kTensorThreads, 3) backward_bf16(const TensorB
       }
     }
     __syncwarp();
-    if (tile > 0) fetch(tile - 1);
 
     // Columns of this lane: token g's numbers, of channels and of states.
     const auto channel_column = [&](const std::uint32_t* of, std::uint32_t(&to)[2]) {
@@ -218,7 +206,7 @@ __global__ void __launch_bounds__(kTensorThreads, 3) backward_bf16(const TensorB
       const uint2 high = *reinterpret_cast<const uint2*>(of + 8 + 2 * q);
       to[0] = lower_halves(low.x, low.y), to[1] = lower_halves(high.x, high.y);
     };
-    float a[kInRegisters][2][4], kept[kInRegisters][2][4];  // kept: a h[t-1]
+    float kept[kInRegisters][2][4];  // a h[t-1]
     const auto sum_over_lanes = [&](const float(&of)[2][4], int t, const std::uint32_t(&over_states)[2],
                                     const std::uint32_t(&over_channels)[2], float(&of_channel)[4],
                                     float(&of_state)[4]) {
@@ -232,7 +220,7 @@ __global__ void __launch_bounds__(kTensorThreads, 3) backward_bf16(const TensorB
       multiply_add(of_state, across, right);
     };
 
-    auto& parts = s.sums[tile & 1];
+    auto& parts = s.sums;
     const auto put_parts = [&](int which, const float(&of_states)[4]) {
       parts[lane.warp][which][g][q] = make_float2(of_states[0], of_states[1]);
       parts[lane.warp][which][8 + g][q] = make_float2(of_states[2], of_states[3]);
@@ -256,18 +244,21 @@ __global__ void __launch_bounds__(kTensorThreads, 3) backward_bf16(const TensorB
           for (int i = 0; i < 4; ++i) {
             a_now[i] = exp2_fast((i < 2 ? dt.x : dt.y) * A2[b][i]);
             kept_now[i] = a_now[i] * h[b][i];
-            if (t >= kSaved) a[t - kSaved][b][i] = a_now[i], kept[t - kSaved][b][i] = kept_now[i];
+            if (t >= kSaved) kept[t - kSaved][b][i] = kept_now[i];
           }
-          if (t < kSaved) keep(a_now, s.saved[t][b][tid]), keep(kept_now, s.saved[t][2 + b][tid]);
+          if (t < kSaved) keep(kept_now, s.saved[t][b][tid]);
           dtx_B.add(h[b], kept_now, b, k, q);
         }
         sum_over_lanes(h, t, over_states, over_channels, Ch, dC);
       }
     }
-    put_parts(1, dC);
-    if constexpr (kPartial) add_groups(p, lane, row, tokens, 2, Ch);
-    if (p.out.dz != nullptr && in.group.last) store_dz(p, lane, row, tokens, s, Ch);
+    if constexpr (kPartial) add_groups(p, lane, s.run, first, tokens, 2, Ch);
+    if (p.out.dz != nullptr && in.group.last) store_dz(p, lane, first, tokens, s, Ch);
+    __syncwarp();  // what had come has been read
+    if (tile > 0) fetch(tile - 1);
 
+    float dA[2][4];
+    take(s.dA[0][tid], dA[0]), take(s.dA[1][tid], dA[1]);
     channel_column(w.dtx[g], over_channels), state_column(w.B[g], over_states);
 #pragma unroll
     for (int four = kTile - 4; four >= 0; four -= 4) {
@@ -281,11 +272,13 @@ __global__ void __launch_bounds__(kTensorThreads, 3) backward_bf16(const TensorB
         for (int b = 0; b < 2; ++b) {
           float a_now[4], kept_now[4];
           if (t < kSaved) {
-            take(s.saved[t][b][tid], a_now), take(s.saved[t][2 + b][tid], kept_now);
+            take(s.saved[t][b][tid], kept_now);
           } else {
 #pragma unroll
-            for (int i = 0; i < 4; ++i) a_now[i] = a[t - kSaved][b][i], kept_now[i] = kept[t - kSaved][b][i];
+            for (int i = 0; i < 4; ++i) kept_now[i] = kept[t - kSaved][b][i];
           }
+#pragma unroll
+          for (int i = 0; i < 4; ++i) a_now[i] = exp2_fast((i < 2 ? dt.x : dt.y) * A2[b][i]);
           dy_C.add(gradient[b], flow[b], b, k, q);
 #pragma unroll
           for (int i = 0; i < 4; ++i) {
@@ -299,13 +292,15 @@ __global__ void __launch_bounds__(kTensorThreads, 3) backward_bf16(const TensorB
         multiply_add_tf32(Aflow_sum, Aflow, g == t ? 1.0F : 0.0F);
       }
     }
-    put_parts(0, dB);
+    keep(dA[0], s.dA[0][tid]), keep(dA[1], s.dA[1][tid]);
     if constexpr (kPartial) {
-      add_groups(p, lane, row, tokens, 0, gB);
-      add_groups(p, lane, row, tokens, 1, Aflow_sum);
+      add_groups(p, lane, s.run, first, tokens, 0, gB);
+      add_groups(p, lane, s.run, first, tokens, 1, Aflow_sum);
     }
-    if (!kPartial || in.group.last) store_dx(p, lane, row, tokens, s, gB, Aflow_sum, dbias);
+    if (!kPartial || in.group.last) store_dx(p, lane, first, tokens, s, gB, Aflow_sum);
 
+    __syncthreads();
+    put_parts(1, dC), put_parts(0, dB);
     __syncthreads();
     static_assert(2 * NS * kTile / 2 == kTensorThreads, "a thread sums for one state and two tokens, dB or dC");
     const int pair = static_cast<int>(tid % (kTile / 2)), n = static_cast<int>(tid / (kTile / 2) % NS),
@@ -316,23 +311,24 @@ __global__ void __launch_bounds__(kTensorThreads, 3) backward_bf16(const TensorB
       const float2 part = parts[i][which][n][pair];
       sum.x += part.x, sum.y += part.y;
     }
-    float* const to =
-        p.token_sums + ((blockIdx.x % in.channel_blocks * in.runs.tokens + row + lane.sign * 2 * pair) * 2 + which) * NS + n;
+    float* const to = p.token_sums + s.run.sums + ((s.run.sign * (first + 2 * pair) * 2 + which) * NS + n);
     if (2 * pair < tokens) to[0] = sum.x;
-    if (2 * pair + 1 < tokens) to[lane.sign * 2 * NS] = sum.y;
+    if (2 * pair + 1 < tokens) to[s.run.sign * 2 * NS] = sum.y;
   }
 
+  float dA[2][4];
+  take(s.dA[0][tid], dA[0]), take(s.dA[1][tid], dA[1]);
 #pragma unroll
   for (int c = 0; c < 2; ++c) {
-    dbias[c] = sum_of_four(dbias[c]);
-    if (c >= lane.channels) continue;
-    const std::int64_t own_place = static_cast<std::int64_t>(place) * E + e + c;
+    const float dbias = sum_of_four(c == 0 ? s.dbias[tid].x : s.dbias[tid].y);
+    if (c >= s.run.channels_of(in, lane.own)) continue;
+    const std::int64_t own_place = static_cast<std::int64_t>(place) * E + s.run.first_channel + lane.own + c;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int n = in.group.first_state + i / 2 * 8 + 2 * q + i % 2;
       if (n < N) p.dA[own_place * N + n] = dA[i / 2][2 * c + i % 2];
     }
-    if (q == 0 && in.group.last) p.dbias[own_place] = dbias[c];
+    if (q == 0 && in.group.last) p.dbias[own_place] = dbias;
   }
 }
 

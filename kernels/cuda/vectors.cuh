@@ -107,10 +107,15 @@ __device__ __forceinline__ void store_values(const float (&values)[kCount], T* t
 template <int kBytes>
 __device__ __forceinline__ void copy_async(void* shared, const void* from, bool there) {
   const auto to = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
-  asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;"
-               :
-               : "r"(to), "l"(from), "n"(kBytes), "r"(there ? kBytes : 0)
-               : "memory");
+  const int bytes = there ? kBytes : 0;
+  if constexpr (kBytes == 16) {  // past the first cache, which has better to keep
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" : : "r"(to), "l"(from), "r"(bytes) : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;"
+                 :
+                 : "r"(to), "l"(from), "n"(kBytes), "r"(bytes)
+                 : "memory");
+  }
 }
 /// This thread's own.
 __device__ __forceinline__ void wait_for_copies() {
