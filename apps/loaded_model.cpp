@@ -19,7 +19,7 @@ void add_model(po::options_description& group, ModelOptions* options) {
 model::Model load_model(const ModelOptions& options, engine::Compute* compute) {
   model::Model loaded = model::load_model(model::find_model(options.model), compute->wide());
   *compute = engine::compute_for(loaded.config, *compute);
-  engine::place(loaded, *compute);
+  engine::place_for_inference(loaded, *compute);
   if (!options.alphabet.empty()) loaded.alphabet = tokens::Alphabet::named_or_file(options.alphabet);
   if (!loaded.alphabet)
     throw base::UsageError("the model " + options.model +

@@ -20,6 +20,7 @@ void check(const SelectiveScanInputs<T>& in) {
   check_ragged(in.ragged, "selective_scan: offsets must begin with 0 and not decrease");
   require(in.channels >= 1, "selective_scan: channels must be at least 1");
   require(in.states >= 1 && in.states <= 256, "selective_scan: states must be in 1 ... 256");
+  require(in.state_step() >= in.states, "selective_scan: rows of B and C overlap");
   require(in.A != nullptr, "selective_scan: A is missing");
   if (in.ragged.tokens() == 0) return;
   require(in.x != nullptr && in.delta != nullptr, "selective_scan: x or delta is missing");

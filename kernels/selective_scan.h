@@ -31,6 +31,9 @@ struct SelectiveScanInputs {
   const Wide<T>* delta_bias = nullptr;     ///< [E] or null: 0
   const Wide<T>* initial_state = nullptr;  ///< [S, E, N] or null: 0
   bool reverse = false;
+  std::int64_t state_row = 0;  ///< from a token's values of B and C to the next one's; 0: N. CPUs take N alone
+
+  [[nodiscard]] std::int64_t state_step() const { return state_row > 0 ? state_row : states; }
 };
 
 /// y and final_state may not alias an input.

@@ -69,6 +69,11 @@ void place(model::Model& model, const Compute& compute) {
   model.activations = compute.activations;
 }
 
+void place_for_inference(model::Model& model, const Compute& compute) {
+  place(model, compute);
+  model::round_weights_of_products(model.parameters, compute.activations);
+}
+
 std::string gpu_description() {
   if (!ops::why_no_cuda().empty()) return ops::why_no_cuda();
   std::string text;

@@ -40,8 +40,11 @@ Compute choose_compute(const std::string& device, const std::string& precision);
 /// What is there for a network: Mamba-2 is computed on CPUs alone. @throws base::UsageError where a GPU was asked for.
 Compute compute_for(const model::ModelConfig& config, const Compute& compute);
 
-/// Moves the model's parameters there.
+/// Moves the model's parameters there: to train them.
 void place(model::Model& model, const Compute& compute);
+
+/// The same to use them: the weights of products are rounded once to the type in which products take them.
+void place_for_inference(model::Model& model, const Compute& compute);
 
 /// The GPUs there are, or why there is none to use: for `doctor`.
 std::string gpu_description();

@@ -179,4 +179,10 @@ std::int64_t count_parameters(const ModelConfig& config) {
   return count;
 }
 
+void round_weights_of_products(Parameters& parameters, at::ScalarType dtype) {
+  for (auto& [name, parameter] : parameters) {
+    if (name.ends_with("_proj.weight")) parameter = parameter.to(dtype);
+  }
+}
+
 }  // namespace dnamamba::model

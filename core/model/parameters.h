@@ -45,4 +45,7 @@ void check_parameters(const ModelConfig& config, const Parameters& parameters, c
 /// The number of values in all parameters.
 std::int64_t count_parameters(const ModelConfig& config);
 
+/// Where nothing is trained: the weights of mixers' products rounded once to the type that products take them in.
+void round_weights_of_products(Parameters& parameters, at::ScalarType dtype);
+
 }  // namespace dnamamba::model

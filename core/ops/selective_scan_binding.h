@@ -31,8 +31,11 @@ struct BoundInputs {
     call.x = checked("x", call.x, {tokens, channels}, dtype, device);
     call.delta = checked("delta", call.delta, {tokens, channels}, dtype, device);
     call.A = checked("A", call.A, {channels, states}, wide, device);
-    call.B = checked("B", call.B, {tokens, states}, dtype, device);
-    call.C = checked("C", call.C, {tokens, states}, dtype, device);
+    call.B = checked_rows("B", call.B, {tokens, states}, dtype, device);
+    call.C = checked_rows("C", call.C, {tokens, states}, dtype, device);
+    if (!Device::kRowsApart || call.B.stride(0) != call.C.stride(0)) {
+      call.B = call.B.contiguous(), call.C = call.C.contiguous();
+    }
     call.D = checked("D", call.D, {channels}, wide, device);
     call.z = checked("z", call.z, {tokens, channels}, dtype, device);
     call.delta_bias = checked("delta_bias", call.delta_bias, {channels}, wide, device);
@@ -50,7 +53,8 @@ struct BoundInputs {
               .z = pointer<T>(call.z),
               .delta_bias = pointer<Wide>(call.delta_bias),
               .initial_state = pointer<Wide>(call.initial_state),
-              .reverse = call.reverse};
+              .reverse = call.reverse,
+              .state_row = tokens > 1 ? call.B.stride(0) : states};
     inputs.ragged.on_device = Device::offsets_on_device(call.offsets);
   }
 };

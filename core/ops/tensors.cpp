@@ -40,8 +40,9 @@ at::Tensor checked(std::string_view name, const at::Tensor& tensor, at::IntArray
   return tensor.contiguous();
 }
 
-at::Tensor checked_rows(std::string_view name, const at::Tensor& tensor, at::IntArrayRef shape, at::ScalarType dtype) {
-  check(name, tensor, shape, dtype, at::kCPU);
+at::Tensor checked_rows(std::string_view name, const at::Tensor& tensor, at::IntArrayRef shape, at::ScalarType dtype,
+                        at::Device device) {
+  check(name, tensor, shape, dtype, device);
   return rows_are_contiguous(tensor) ? tensor : tensor.contiguous();
 }
 

@@ -25,8 +25,9 @@ at::Tensor checked(std::string_view name, const at::Tensor& tensor, at::IntArray
 OptionalTensor checked(std::string_view name, const OptionalTensor& tensor, at::IntArrayRef shape, at::ScalarType dtype,
                        at::Device device = at::kCPU);
 
-/// The same on the CPU, but rows (of the first dimension) may lie apart: a view of some columns is not copied.
-at::Tensor checked_rows(std::string_view name, const at::Tensor& tensor, at::IntArrayRef shape, at::ScalarType dtype);
+/// The same, but rows (of the first dimension) may lie apart: a view of some columns is not copied.
+at::Tensor checked_rows(std::string_view name, const at::Tensor& tensor, at::IntArrayRef shape, at::ScalarType dtype,
+                        at::Device device = at::kCPU);
 
 /// An empty tensor [0] of the options given: what an operator returns in the place of an output that was not asked for.
 at::Tensor no_tensor(const at::Tensor& like);
@@ -122,6 +123,8 @@ struct Cpu {
   }
   /// Where kernels of the current device read offsets, besides the host's memory: nowhere.
   static const std::int64_t* offsets_on_device(const OptionalTensor& /*offsets*/) { return nullptr; }
+  /// Whether the selective scan takes B and C whose rows lie apart.
+  static constexpr bool kRowsApart = false;
 };
 
 }  // namespace dnamamba::ops

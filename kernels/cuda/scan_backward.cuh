@@ -90,9 +90,9 @@ __device__ __forceinline__ void load_tokens(const BackwardArguments<T>& p, const
   const int tokens = run.length - sub * kSub;
   const bool real = state < p.group.in.states;
   constexpr int kRows = Shared::kThreads / Shared::NS;
-  const std::int64_t step = p.runs.reverse ? -p.group.in.states : p.group.in.states;
+  const std::int64_t row = p.group.row, step = p.runs.reverse ? -row : row;
   int t = static_cast<int>(threadIdx.x) / Shared::NS;
-  std::int64_t at = run.first * p.group.in.states + (sub * kSub + t) * step + state;
+  std::int64_t at = run.first * row + (sub * kSub + t) * step + state;
 #pragma unroll
   for (int i = 0; i < kSub / kRows; ++i, t += kRows, at += kRows * step) {
     s.B[t][n] = real && t < tokens ? load(p.group.in.B + at) : 0.0F;

@@ -81,11 +81,13 @@ void launch_carry(CarryArguments<T> p, Stream stream) {
   for (std::int64_t s = 0; s < ragged.sequences; ++s) {
     most = std::max(most, ceil_div(ragged.offsets[s + 1] - ragged.offsets[s], p.runs.size()));
   }
-  int parts = 1;
-  while (parts < kCarryMostParts && parts * 8 < most) parts *= 2;
   p.lane_blocks = ceil_div(p.group.in.channels * p.NS, kCarryLanes);
   const std::int64_t blocks = ragged.sequences * p.lane_blocks;
   if (blocks == 0) return;
+  // So many parts that each has some runs, and that all blocks are on a large GPU at once.
+  constexpr std::int64_t kThreadsAtOnce = 132 * 1024;
+  int parts = 1;
+  while (parts < kCarryMostParts && parts * 8 < most && blocks * kCarryLanes * parts * 2 <= kThreadsAtOnce) parts *= 2;
   carry<T, kBackwards><<<static_cast<unsigned>(blocks), dim3(kCarryLanes, parts), 0, stream>>>(p);
   check_launch("selective_scan");
 }

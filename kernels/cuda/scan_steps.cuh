@@ -2,6 +2,7 @@
 #pragma once
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/sequence_runs.cuh"
+#include "kernels/cuda/vectors.cuh"
 #include "kernels/selective_scan.h"
 
 namespace dnamamba::kernels::cuda {
@@ -18,16 +19,19 @@ struct ScanGroup {
   SelectiveScanInputs<T> in;
   int first_state;  ///< of the group
   bool last;        ///< of the groups
+  std::int64_t row;  ///< from a token's values of B and C to the next one's
 
   __device__ float A2(int e, int n) const {  // A * log2(e); 0 behind the last state
     const int state = first_state + n;
     return state < in.states ? in.A[e * in.states + state] * kLog2E : 0.0F;
   }
-  __device__ float token_value(const T* matrix, std::int64_t row, int n) const {  // of B or C
-    const int state = first_state + n;
-    return state < in.states ? load(matrix + row * in.states + state) : 0.0F;
-  }
 };
+
+/// True if B and C can be read `count` states at a time, all or none of which exist.
+template <typename T>
+bool states_fit(const SelectiveScanInputs<T>& in, int count) {
+  return in.states % count == 0 && vectors_fit(count, in.state_step(), {in.B, in.C});
+}
 
 /// How many states are worked on at a time of these many: 8 or 16.
 constexpr int group_size(std::int64_t states) {
@@ -37,7 +41,7 @@ constexpr int group_size(std::int64_t states) {
 template <typename T, typename Body>
 void for_each_group(const SelectiveScanInputs<T>& in, const Body& body) {
   const int states = static_cast<int>(in.states), size = group_size(states);
-  for (int first = 0; first < states; first += size) body(ScanGroup<T>{in, first, first + size >= states});
+  for (int first = 0; first < states; first += size) body(ScanGroup<T>{in, first, first + size >= states, in.state_step()});
 }
 
 /// The tokens of a run: the row of the first in the order of reading, and how many; 0 where there is no run.

@@ -51,7 +51,7 @@ struct TokenTiles {
                                Coming& coming) {
     const int i = static_cast<int>(threadIdx.x) * kEach, token = tile * kTokens + i / NS;
     const int state = group.first_state + i % NS, N = static_cast<int>(group.in.states);
-    const std::int64_t at = (reverse ? run.first - token : run.first + token) * N + state;
+    const std::int64_t at = (reverse ? run.first - token : run.first + token) * group.row + state;
     const auto read = [&](const T* matrix) {
       if (vectors) return load_packed<kEach>(matrix + at);
       float each[kEach];
@@ -321,7 +321,7 @@ void launch_walk(WalkArguments<T> p, Stream stream) {
   const SelectiveScanInputs<T>& in = p.group.in;
   p.channel_blocks = static_cast<int>(ceil_div(in.channels, kWalkThreads * kChannels));
   p.vectors =
-      vectors_fit<T>(TokenTiles<T, NS, kWalkTile<T, kChannels>, true>::kEach, in.states, {in.B, in.C});
+      states_fit(in, TokenTiles<T, NS, kWalkTile<T, kChannels>, true>::kEach);
   const auto fit = [&](int bytes) {
     return vectors_fit<T>(bytes / static_cast<int>(sizeof(T)), in.channels, {in.x, in.delta, in.z, p.dy});
   };

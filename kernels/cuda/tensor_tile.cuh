@@ -41,7 +41,7 @@ struct TensorInputs {
             .dy = dy,
             .channel_blocks = static_cast<int>(ceil_div(in.channels, kTensorChannels)),
             .channels_at_once = fit(8) ? 8 : fit(2) ? 2 : 1,
-            .whole_groups = vectors_fit(8, in.states, {in.B, in.C})};
+            .whole_groups = states_fit(in, 8)};
   }
 };
 
@@ -90,7 +90,7 @@ struct RunBase {
     const Stretch run = stretch_at(in.runs, place);
     length = run.length, first_channel = static_cast<int>(block) * kTensorChannels, sign = in.runs.reverse ? -1 : 1;
     channels = run.first * E + first_channel;
-    states = run.first * in.group.in.states + in.group.first_state;
+    states = run.first * in.group.row + in.group.first_state;
     tiles = (static_cast<std::int64_t>(place) << (in.runs.shift - 3)) * E + first_channel;
     sums = (block * in.runs.tokens + run.first) * 2 * kTensorStates;
   }
@@ -135,7 +135,7 @@ __device__ __forceinline__ void fetch_tile(const TensorInputs& p, const TensorLa
   }
   const bool there = token < tokens;
   const int left = N - p.group.first_state - 8 * half;  // states
-  const BFloat16* const eight = (tid < 16 ? in.B : in.C) + run.states + (run.sign * (first + token) * N + 8 * half);
+  const BFloat16* const eight = (tid < 16 ? in.B : in.C) + run.states + (run.sign * (first + token) * static_cast<int>(p.group.row) + 8 * half);
   if (p.whole_groups) {
     copy_async<16>(&coming.states[tid], eight, there && left > 0);
   } else {

@@ -23,6 +23,7 @@ inline kernels::cuda::Stream current_stream() {
 const std::int64_t* offsets_on_device(const OptionalTensor& offsets);
 
 struct Cuda {
+  static constexpr bool kRowsApart = true;
   /// Calls body.template operator()<float or kernels::BFloat16>() with the device as the current one. @throws
   /// c10::Error for any other dtype.
   template <typename Body>
