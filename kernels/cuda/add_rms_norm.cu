@@ -394,8 +394,7 @@ void add_rms_norm_backward(const AddRmsNormInputs<T, R>& in, const AddRmsNormGra
     backward_of_any_length<T, R><<<blocks, kThreads, 0, stream>>>(in, gradients, dweight, dbias);
   }
   check_launch("add_rms_norm_backward");
-  sum_rows(dweight, parts, in.columns, gradients.dweight, stream);
-  sum_rows(dbias, parts, in.columns, gradients.dbias, stream);
+  sum_rows<float>({{dweight, in.columns, gradients.dweight}, {dbias, in.columns, gradients.dbias}}, parts, stream);
   check_launch("add_rms_norm_backward");
 }
 

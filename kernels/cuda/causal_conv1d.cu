@@ -565,8 +565,8 @@ void causal_conv1d_backward(const CausalConv1dInputs<T>& in, const CausalConv1dG
   float* const scratch = parts.dbias + parts.count * in.channels;
   launch_any_backward(in, gradients, parts, stream);
   check_launch("causal_conv1d_backward");
-  sum_many_rows(parts.dweight, parts.count, weights, scratch, gradients.dweight, stream);
-  sum_many_rows(parts.dbias, parts.count, in.channels, scratch, gradients.dbias, stream);
+  sum_many_rows<float>({parts.dweight, weights, gradients.dweight}, {parts.dbias, in.channels, gradients.dbias},
+                       parts.count, scratch, stream);
   check_launch("causal_conv1d_backward");
 }
 

@@ -91,7 +91,7 @@ void embed_tokens_backward(const EmbedTokensSizes& sizes, const std::uint8_t* to
   if (shared > 48 * 1024) cudaFuncSetAttribute(backward<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared);
   backward<T><<<blocks, kBackwardColumns, shared, stream>>>(sizes, tokens, dout, ceil_div(sizes.tokens, parts), sums);
   check_launch("embed_tokens_backward");
-  sum_rows(sums, parts, sizes.vocabulary * sizes.width, dtable, stream);
+  sum_rows<float>({{sums, sizes.vocabulary * sizes.width, dtable}}, parts, stream);
   check_launch("embed_tokens_backward");
 }
 

@@ -76,19 +76,20 @@ void launch_aggregate(const ScanGroup<T>& group, const SelectiveScanGradients<T>
                                           stream);
 }
 
-/// What a run starts and ends with, by what runs make of zeros.
+/// What runs start and end with, by what they make of zeros.
 template <typename T>
-void launch_carries(const ScanGroup<T>& group, const SelectiveScanGradients<T>& out, const SequenceRuns& runs, int NS,
-                    const BackwardStore<T>& store, Stream stream) {
-  const CarryArguments<T> carried{
-      .group = group, .runs = runs, .NS = NS, .states = store.states, .step_sums = store.step_sums};
-  CarryArguments<T> forwards = carried, backwards = carried;
-  forwards.first = group.in.initial_state;
-  launch_carry<false>(forwards, stream);
-  backwards.states = store.state_gradients;
-  backwards.first = out.dfinal_state;
-  backwards.last = out.dinitial_state;
-  launch_carry<true>(backwards, stream);
+void carry_both_ways(const ScanGroup<T>& group, const SelectiveScanGradients<T>& out, const SequenceRuns& runs, int NS,
+                     const BackwardStore<T>& store, Stream stream) {
+  launch_carries(CarryArguments<T>{.group = group,
+                                   .runs = runs,
+                                   .NS = NS,
+                                   .step_sums = store.step_sums,
+                                   .carries = {{.states = store.states, .first = group.in.initial_state},
+                                               {.states = store.state_gradients,
+                                                .first = out.dfinal_state,
+                                                .last = out.dinitial_state,
+                                                .backwards = true}}},
+                 2, stream);
 }
 
 template <typename Kernel, typename Arguments>
@@ -104,7 +105,7 @@ template <int NS>
 void backward_group(const ScanGroup<float>& group, const SelectiveScanGradients<float>& out, const SequenceRuns& runs,
                     const BackwardStore<float>& store, Stream stream) {
   launch_aggregate<NS>(group, out, runs, store, stream);
-  launch_carries(group, out, runs, NS, store, stream);
+  carry_both_ways(group, out, runs, NS, store, stream);
   const BackwardArguments<float> arguments{
       .group = group,
       .runs = runs,
@@ -134,7 +135,7 @@ void backward_group_bf16(const ScanGroup<BFloat16>& group, const SelectiveScanGr
                          const SequenceRuns& runs, const BackwardStore<BFloat16>& store, Stream stream) {
   const TensorInputs inputs = TensorInputs::of(group, runs, out.dy, {out.dx, out.ddelta, out.dz});
   launch_aggregate<kTensorStates>(group, out, runs, store, stream);
-  launch_carries(group, out, runs, kTensorStates, store, stream);
+  carry_both_ways(group, out, runs, kTensorStates, store, stream);
   const TensorBackwardArguments arguments{.inputs = inputs,
                                           .states = store.states,
                                           .sub_states = store.sub_states,
@@ -178,9 +179,10 @@ void selective_scan_backward(const SelectiveScanInputs<T>& in, const SelectiveSc
                               : backward_group<16>(group, out, runs, store, stream);
     }
   });
-  sum_rows(store.dA, runs.places(), in.channels * in.states, out.dA, stream);
-  sum_rows(store.dD, runs.places(), in.channels, out.dD, stream);
-  sum_rows(store.dbias, runs.places(), in.channels, out.ddelta_bias, stream);
+  sum_rows<float>({{store.dA, in.channels * in.states, out.dA},
+                   {store.dD, in.channels, out.dD},
+                   {store.dbias, in.channels, out.ddelta_bias}},
+                  runs.places(), stream);
   check_launch("selective_scan_backward");
 }
 

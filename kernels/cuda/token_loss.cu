@@ -528,7 +528,7 @@ void token_loss_backward(const TokenLossInputs<T>& in, const TokenLossGradients<
   auto* const dweight = static_cast<float*>(workspace);
   launch_any_backward(in, gradients, plan, dweight, stream);
   check_launch("token_loss_backward");
-  sum_rows(dweight, plan.parts, in.vocabulary * in.width, gradients.dweight, stream);
+  sum_rows<float>({{dweight, in.vocabulary * in.width, gradients.dweight}}, plan.parts, stream);
   check_launch("token_loss_backward");
 }
 
