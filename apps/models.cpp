@@ -21,6 +21,7 @@ struct ModelsCommand {
   std::string action;
   std::vector<std::string> models;
   double tolerance = 1e-4;
+  std::string device = "auto", precision = "fp32";
   std::string to = "transformers";
   std::string output;
   bool force = false;
@@ -35,14 +36,19 @@ std::optional<ModelsCommand> parse_models(const Arguments& arguments) {
       "or a folder: ours, mamba-ssm's or Transformers'.");
   description.positional("action", po::value(&command.action)->value_name("list|show|verify|export"), 1);
   description.positional("models", po::value(&command.models)->value_name("MODEL"));
-  description.group("verify").add_options()(
-      "tolerance", po::value(&command.tolerance)->default_value(command.tolerance, "1e-4")->value_name("X"),
-      "largest |ours - golden| / (1 + |golden|) allowed, where the folder holds golden.safetensors");
+  auto& verify = description.group("verify");
+  verify.add_options()("tolerance",
+                       po::value(&command.tolerance)->default_value(command.tolerance, "1e-4")->value_name("X"),
+                       "largest |ours - golden| / (1 + |golden|) allowed, where the folder holds golden.safetensors");
+  cli::add_device(verify, &command.device);
+  cli::add_precision(verify, &command.precision);
   auto& output = description.group("export");
   output.add_options()("to", cli::choice(&command.to, {"transformers", "mamba-ssm", "dnamamba"}), "who will read it");
   cli::add_output(output, &command.output, &command.force, "the new folder");
   description.example("what there is", "dnamamba models list");
   description.example("names, shapes, checksums and golden answers of a folder", "dnamamba models verify my-model/");
+  description.example("the same on a GPU, in the precision that is used there",
+                      "dnamamba models verify my-model/ --device cuda --precision bf16 --tolerance 2e-2");
   description.example("for MambaForCausalLM.from_pretrained",
                       "dnamamba models export dnamamba-tiny --to transformers -o tiny-hf");
   if (!cli::parse(arguments, description)) return std::nullopt;
@@ -87,10 +93,13 @@ int show_model(const std::string& name) {
   return 0;
 }
 
-void verify_model(const std::string& name, double tolerance) {
+void verify_model(const std::string& name, const ModelsCommand& command) {
   const auto folder = model::find_model(name);
   const bool checksums = model::verify_checksums(folder);
-  const model::Model model = model::load_model(folder);  // names, shapes, finite values
+  engine::Compute compute = engine::choose_compute(command.device, command.precision);
+  model::Model model = model::load_model(folder, compute.wide());  // names, shapes, finite values
+  compute = engine::compute_for(model.config, compute);
+  engine::place_for_inference(model, compute);
   std::cout << folder.string() << ": names and shapes are right; "
             << (checksums ? "checksums are right" : "no SHA256SUMS") << "; ";
   const auto golden = engine::compare_with_golden(model);
@@ -99,9 +108,9 @@ void verify_model(const std::string& name, double tolerance) {
     return;
   }
   std::cout << std::scientific << std::setprecision(2) << "largest error of hidden states " << golden->hidden.relative
-            << ", of logits " << golden->logits.relative << " (tolerance " << tolerance << ", " << golden->sequences
-            << " sequences of " << golden->length << ")\n";
-  if (golden->hidden.relative > tolerance || golden->logits.relative > tolerance)
+            << ", of logits " << golden->logits.relative << " on " << c10::str(compute.device) << " (tolerance "
+            << command.tolerance << ", " << golden->sequences << " sequences of " << golden->length << ")\n";
+  if (golden->hidden.relative > command.tolerance || golden->logits.relative > command.tolerance)
     throw base::Error(folder.string() + ": its answers differ from golden.safetensors by more than the tolerance");
 }
 
@@ -127,7 +136,7 @@ int run_models(const Arguments& arguments) {
     if (command->action == "show") {
       show_model(name);
     } else {
-      verify_model(name, command->tolerance);
+      verify_model(name, *command);
     }
   }
   return 0;

@@ -8,7 +8,8 @@ namespace dnamamba::kernels {
 struct Ragged {
   const std::int64_t* offsets = nullptr;  ///< [sequences + 1], on the host
   std::int64_t sequences = 0;
-  const std::int64_t* on_device = nullptr;  ///< the same where a device can read it; CUDA alone, and not for one sequence
+  const std::int64_t* on_device =
+      nullptr;  ///< the same where a device can read it; CUDA alone, and not for one sequence
 
   [[nodiscard]] std::int64_t tokens() const { return sequences == 0 ? 0 : offsets[sequences]; }
 };

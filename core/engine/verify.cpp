@@ -24,7 +24,7 @@ GoldenError compare(const at::Tensor& ours, const at::Tensor& golden, const std:
     throw base::Error(
         base::concat("golden ", name, " has ", golden.numel(), " values, the model answers ", ours.numel()));
   const at::Tensor expected = golden.to(at::kDouble).reshape(-1);
-  const at::Tensor difference = ours.to(at::kDouble).reshape(-1).sub(expected).abs();
+  const at::Tensor difference = ours.to(at::kCPU, at::kDouble).reshape(-1).sub(expected).abs();
   const GoldenError error{difference.div(expected.abs().add(1)).max().item<double>(), difference.max().item<double>()};
   if (!std::isfinite(error.relative)) throw base::Error("the model's " + name + " is not finite");
   return error;
@@ -59,7 +59,7 @@ std::optional<GoldenComparison> compare_with_golden(const model::Model& model, s
   if (ids.dim() != 2 || ids.scalar_type() != at::kLong)
     throw base::IoError(path.string() + ": input_ids is not int64 [sequences, length]");
   const at::NoGradGuard no_graph;
-  const model::Backbone backbone(model.config, model.parameters);
+  const model::Backbone backbone(model.config, model.parameters, model.activations);
   if (ids.numel() > 0 &&
       (ids.min().item<std::int64_t>() < 0 || ids.max().item<std::int64_t>() >= model.config.vocabulary))
     throw base::IoError(path.string() + ": input_ids has ids outside the model's vocabulary");

@@ -19,8 +19,8 @@ Tensor product(const Tensor& x, const Tensor& weight, const OptionalTensor& bias
   return at::linear(x, like(x, weight), given(bias) ? OptionalTensor(like(x, *bias)) : bias);
 }
 
-/// Saves x and the weight as the product took it: it is not rounded again on the way back. A gradient has the dtype that
-/// the weight itself has.
+/// Saves x and the weight as the product took it: it is not rounded again on the way back. A gradient has the dtype
+/// that the weight itself has.
 void save(torch::autograd::AutogradContext* context, const Tensor& x, const Tensor& weight, const Tensor& taken,
           bool bias) {
   context->save_for_backward({x, taken});
@@ -101,7 +101,8 @@ class Pair : public torch::autograd::Function<Pair> {
     };
     Tensor dx, dweight, dbias;
     if (context->needs_input_grad(1)) dweight = at::empty(weight.sizes(), x.options().dtype(weight_dtype(context)));
-    if (context->saved_data["bias"].toBool()) dbias = at::empty({weight.size(0)}, x.options().dtype(weight_dtype(context)));
+    if (context->saved_data["bias"].toBool())
+      dbias = at::empty({weight.size(0)}, x.options().dtype(weight_dtype(context)));
     for (int i = 0; i < 2; ++i) {
       const Tensor& dy = gradients[static_cast<std::size_t>(i)];
       if (context->needs_input_grad(0)) dx = add_input_gradient(dx, dy, part(weight, i));

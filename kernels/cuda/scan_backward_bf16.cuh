@@ -23,7 +23,8 @@ struct TensorBackwardShared {
   WarpTile tile[kTensorWarps];
   ComingTile coming[kTensorWarps];
   float2 sums[kTensorWarps][2][kTensorStates][kTensorTile / 2];  // dB and dC
-  // What threads keep for themselves: states of tokens, states before the next tile, what the last steps of a tile need.
+  // What threads keep for themselves: states of tokens, states before the next tile, what the last steps of a tile
+  // need.
   float4 saved[kSaved][2][kTensorThreads];
   float4 start[2][kTensorThreads], run_start[2][kTensorThreads];
   float4 dt_slope[kTensorThreads], dA[2][kTensorThreads];
@@ -38,8 +39,8 @@ static_assert(4 * (sizeof(TensorBackwardShared) + 1024) <= 228 * 1024, "four blo
 using OfTwo = float[4];
 
 /// Where there are more groups of states: adds the sums over those before, and leaves the sum.
-__device__ __forceinline__ void add_groups(const TensorBackwardArguments& p, const TensorLane& lane,
-                                           const RunBase& run, int first, int tokens, int plane, OfTwo& sums) {
+__device__ __forceinline__ void add_groups(const TensorBackwardArguments& p, const TensorLane& lane, const RunBase& run,
+                                           int first, int tokens, int plane, OfTwo& sums) {
   const int E = static_cast<int>(p.inputs.group.in.channels);
   const std::int64_t plane_at = plane * p.inputs.runs.tokens * E + run.channels;
 #pragma unroll
@@ -52,9 +53,8 @@ __device__ __forceinline__ void add_groups(const TensorBackwardArguments& p, con
   }
 }
 
-__device__ __forceinline__ void store_two(const TensorBackwardArguments& p, const TensorLane& lane,
-                                          const RunBase& run, int first, int tokens, const OfTwo& values,
-                                          BFloat16* to) {
+__device__ __forceinline__ void store_two(const TensorBackwardArguments& p, const TensorLane& lane, const RunBase& run,
+                                          int first, int tokens, const OfTwo& values, BFloat16* to) {
   const int E = static_cast<int>(p.inputs.group.in.channels);
   BFloat16* at = to + run.channels + (run.sign * (first + 2 * lane.q) * E + lane.own);
 #pragma unroll
@@ -113,7 +113,8 @@ __device__ __forceinline__ void store_dx(const TensorBackwardArguments& p, const
       const float dy = lower(dy_parts) + upper(dy_parts), x = of_channel(i == 0 ? x_pairs.x : x_pairs.y, c);
       const int k = 2 * c + i;
       dx[k] = fmaf(c == 0 ? dt.x : dt.y, gB[k], (c == 0 ? skip.x : skip.y) * dy);
-      ddelta[k] = fmaf(x, gB[k], kLn2 * Aflow[k]) * (i == 0 ? (c == 0 ? slope.x : slope.y) : (c == 0 ? slope.z : slope.w));
+      ddelta[k] =
+          fmaf(x, gB[k], kLn2 * Aflow[k]) * (i == 0 ? (c == 0 ? slope.x : slope.y) : (c == 0 ? slope.z : slope.w));
     }
   }
   store_two(p, lane, s.run, first, tokens, dx, p.out.dx);

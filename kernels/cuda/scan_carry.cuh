@@ -94,7 +94,8 @@ void launch_carries(CarryArguments<T> p, int count, Stream stream) {
   // So many parts that each has some runs, and that all blocks are on a large GPU at once.
   constexpr std::int64_t kThreadsAtOnce = 132 * 1024;
   int parts = 1;
-  while (parts < kCarryMostParts && parts * 8 < most && count * blocks * kCarryLanes * parts * 2 <= kThreadsAtOnce) parts *= 2;
+  while (parts < kCarryMostParts && parts * 8 < most && count * blocks * kCarryLanes * parts * 2 <= kThreadsAtOnce)
+    parts *= 2;
   const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(count));
   carry<T><<<grid, dim3(kCarryLanes, parts), 0, stream>>>(p);
   check_launch("selective_scan");

@@ -17,8 +17,8 @@ inline constexpr int kSubRun<BFloat16> = 8;
 template <typename T>
 struct ScanGroup {
   SelectiveScanInputs<T> in;
-  int first_state;  ///< of the group
-  bool last;        ///< of the groups
+  int first_state;   ///< of the group
+  bool last;         ///< of the groups
   std::int64_t row;  ///< from a token's values of B and C to the next one's
 
   __device__ float A2(int e, int n) const {  // A * log2(e); 0 behind the last state
@@ -41,7 +41,8 @@ constexpr int group_size(std::int64_t states) {
 template <typename T, typename Body>
 void for_each_group(const SelectiveScanInputs<T>& in, const Body& body) {
   const int states = static_cast<int>(in.states), size = group_size(states);
-  for (int first = 0; first < states; first += size) body(ScanGroup<T>{in, first, first + size >= states, in.state_step()});
+  for (int first = 0; first < states; first += size)
+    body(ScanGroup<T>{in, first, first + size >= states, in.state_step()});
 }
 
 /// The tokens of a run: the row of the first in the order of reading, and how many; 0 where there is no run.

@@ -86,15 +86,16 @@ template <typename T, int kArrays, int kTokens, int kColumns>
 struct ActivationTiles {
   T of[2][kArrays][kTokens][kColumns];
 
-  /// Sends for rows `step` apart, of which the first `rows` and of them the first `columns` values exist; `bytes` can be
-  /// read at a time.
-  __device__ void fetch(const T* const (&from)[kArrays], std::int64_t step, int rows, int columns, int bytes, int tile) {
+  /// Sends for rows `step` apart, of which the first `rows` and of them the first `columns` values exist; `bytes` can
+  /// be read at a time.
+  __device__ void fetch(const T* const (&from)[kArrays], std::int64_t step, int rows, int columns, int bytes,
+                        int tile) {
     if (bytes == 16) {
       fetch_by<16>(from, step, rows, columns, of[tile & 1]);
     } else if (bytes == 8) {
       fetch_by<8>(from, step, rows, columns, of[tile & 1]);
     } else {
-      fetch_by<kColumns / kWalkThreads * static_cast<int>(sizeof(T))>(from, step, rows, columns, of[tile & 1]);
+      fetch_by<kColumns / kWalkThreads* static_cast<int>(sizeof(T))>(from, step, rows, columns, of[tile & 1]);
     }
   }
 
@@ -228,7 +229,7 @@ __global__ void __launch_bounds__(kWalkThreads, kWalkBlocks<NS, kChannels, kWalk
       if constexpr (kAggregate) {
         const int token = tile * kTokens + i0;
         if (active && token % kSubRun<T> == 0) {
-          const std::int64_t sub = (place * (p.runs.size() / kSubRun<T>) + token / kSubRun<T>) * E + e;
+          const std::int64_t sub = (place * (p.runs.size() / kSubRun<T>)+token / kSubRun<T>)*E + e;
           store_sub_states<T>(h[0], p.sub_states + sub * NS);
           p.sub_step_sums[sub] = dt_sum[0];
         }
@@ -236,9 +237,7 @@ __global__ void __launch_bounds__(kWalkThreads, kWalkBlocks<NS, kChannels, kWalk
 #pragma unroll
       for (int k = 0; k < kAtOnce; ++k) {
         const bool there = i0 + k < tokens;
-        const auto value = [&](int array) {
-          return *reinterpret_cast<const Values*>(&values[array][i0 + k][column]);
-        };
+        const auto value = [&](int array) { return *reinterpret_cast<const Values*>(&values[array][i0 + k][column]); };
         const Values x = value(0), delta = value(1);
         Values z, dy;
         if constexpr (kWithC) z = value(2);
@@ -320,8 +319,7 @@ template <typename T, int NS, int kChannels, Walk kWalk>
 void launch_walk(WalkArguments<T> p, Stream stream) {
   const SelectiveScanInputs<T>& in = p.group.in;
   p.channel_blocks = static_cast<int>(ceil_div(in.channels, kWalkThreads * kChannels));
-  p.vectors =
-      states_fit(in, TokenTiles<T, NS, kWalkTile<T, kChannels>, true>::kEach);
+  p.vectors = states_fit(in, TokenTiles<T, NS, kWalkTile<T, kChannels>, true>::kEach);
   const auto fit = [&](int bytes) {
     return vectors_fit<T>(bytes / static_cast<int>(sizeof(T)), in.channels, {in.x, in.delta, in.z, p.dy});
   };

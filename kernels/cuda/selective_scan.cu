@@ -42,14 +42,14 @@ void forward_group(const ScanGroup<T>& group, const SelectiveScanOutputs<T>& out
                                    .y = out.y,
                                    .partial = store.partial};
   launch_walk<T, NS, kChannels, Walk::kStates>(arguments, stream);
-  launch_carries(CarryArguments<T>{.group = group,
-                                   .runs = runs,
-                                   .NS = NS,
-                                   .step_sums = store.step_sums,
-                                   .carries = {{.states = store.states,
-                                                .first = group.in.initial_state,
-                                                .last = out.final_state}}},
-                 1, stream);
+  launch_carries(
+      CarryArguments<T>{
+          .group = group,
+          .runs = runs,
+          .NS = NS,
+          .step_sums = store.step_sums,
+          .carries = {{.states = store.states, .first = group.in.initial_state, .last = out.final_state}}},
+      1, stream);
   if (store.partial == nullptr) return launch_walk<T, NS, kChannels, Walk::kOutputs>(arguments, stream);
   if constexpr (NS == 16) launch_walk<T, NS, kChannels, Walk::kPartialOutputs>(arguments, stream);
 }

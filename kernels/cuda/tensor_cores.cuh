@@ -24,7 +24,8 @@ __device__ __forceinline__ std::uint32_t upper_halves(std::uint32_t first, std::
   return __byte_perm(first, second, 0x7632);
 }
 
-/// to = from + rows [16 x 8] * columns [8 x 8], bf16. rows: {row g: k = 2q, 2q + 1; row 8 + g}; column: g: k = 2q, 2q + 1.
+/// to = from + rows [16 x 8] * columns [8 x 8], bf16. rows: {row g: k = 2q, 2q + 1; row 8 + g}; column: g: k = 2q, 2q
+/// + 1.
 __device__ __forceinline__ void multiply_add(float (&to)[4], const float (&from)[4], const std::uint32_t (&rows)[2],
                                              std::uint32_t column) {
   asm("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%7,%8,%9,%10};"
@@ -41,8 +42,8 @@ __device__ __forceinline__ void multiply_add(float (&sum)[4], const std::uint32_
       : "r"(rows[0]), "r"(rows[1]), "r"(rows[2]), "r"(rows[3]), "r"(columns[0]), "r"(columns[1]));
 }
 
-/// sum += rows [16 x 4] * columns [4 x 8], of values with 11 bits of significand. rows: {row g: k = q; row 8 + g: k = q};
-/// column: g: k = q.
+/// sum += rows [16 x 4] * columns [4 x 8], of values with 11 bits of significand. rows: {row g: k = q; row 8 + g: k =
+/// q}; column: g: k = q.
 __device__ __forceinline__ void multiply_add_tf32(float (&sum)[4], const float (&rows)[2], float column) {
   // The hardware drops what is behind the 11 bits; half a unit more makes that rounding.
   constexpr std::uint32_t kHalf = 0x1000;

@@ -1,10 +1,10 @@
-// Tiles of tokens for the passes of the scan over bf16 activations whose sums and products of vectors are done by tensor
-// cores. States and their gradients stay in fp32; what is added to them is taken from numbers with 16 bits of
+// Tiles of tokens for the passes of the scan over bf16 activations whose sums and products of vectors are done by
+// tensor cores. States and their gradients stay in fp32; what is added to them is taken from numbers with 16 bits of
 // significand, sums over lanes of products from numbers with 8.
 //
-// A warp is 16 channels and 16 states. Its lane 4 g + q has channels 2g and 2g + 1 and of each states 2q, 2q + 1, 8 + 2q
-// and 9 + 2q: the places that lanes have in the sums of tensor cores, whose rows g and 8 + g are the two channels. Warps
-// go from tile to tile by themselves.
+// A warp is 16 channels and 16 states. Its lane 4 g + q has channels 2g and 2g + 1 and of each states 2q, 2q + 1, 8 +
+// 2q and 9 + 2q: the places that lanes have in the sums of tensor cores, whose rows g and 8 + g are the two channels.
+// Warps go from tile to tile by themselves.
 #pragma once
 #include "kernels/cuda/scan_steps.cuh"
 #include "kernels/cuda/tensor_cores.cuh"
@@ -27,7 +27,7 @@ struct TensorInputs {
   const BFloat16* dy;
   int channel_blocks;
   int channels_at_once;  ///< that can be read: 8, 2 or 1
-  bool whole_groups;  ///< B and C can be read eight at a time
+  bool whole_groups;     ///< B and C can be read eight at a time
 
   /// The other two pointers are those of what a pass writes like x.
   static TensorInputs of(const ScanGroup<BFloat16>& group, const SequenceRuns& runs, const BFloat16* dy,
@@ -40,12 +40,15 @@ struct TensorInputs {
             .runs = runs,
             .dy = dy,
             .channel_blocks = static_cast<int>(ceil_div(in.channels, kTensorChannels)),
-            .channels_at_once = fit(8) ? 8 : fit(2) ? 2 : 1,
+            .channels_at_once = fit(8)   ? 8
+                                : fit(2) ? 2
+                                         : 1,
             .whole_groups = states_fit(in, 8)};
   }
 };
 
-/// Of the tokens of a tile, for all lanes of a warp. Rows are so long that lanes read them from different banks, almost.
+/// Of the tokens of a tile, for all lanes of a warp. Rows are so long that lanes read them from different banks,
+/// almost.
 struct WarpTile {
   static constexpr int kRow = 20;
   float dt[kTensorTile][kWarpChannels + 4];
@@ -135,7 +138,8 @@ __device__ __forceinline__ void fetch_tile(const TensorInputs& p, const TensorLa
   }
   const bool there = token < tokens;
   const int left = N - p.group.first_state - 8 * half;  // states
-  const BFloat16* const eight = (tid < 16 ? in.B : in.C) + run.states + (run.sign * (first + token) * static_cast<int>(p.group.row) + 8 * half);
+  const BFloat16* const eight =
+      (tid < 16 ? in.B : in.C) + run.states + (run.sign * (first + token) * static_cast<int>(p.group.row) + 8 * half);
   if (p.whole_groups) {
     copy_async<16>(&coming.states[tid], eight, there && left > 0);
   } else {

@@ -2,9 +2,10 @@
 // whole models. Kernels are launched many times without waiting in between; what is given is the mean of the best
 // round.
 //
-//   dnamamba_gpu_bench [operators | models | step]
+//   dnamamba_gpu_bench [operators | models | lengths | step]
 //
-// `step` is one gradient of 131,072 tokens and nothing else, for a profiler.
+// `lengths` is a table for tests/bench/plot_gpu.py; `step` is one gradient of 131,072 tokens and nothing else, for a
+// profiler.
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
@@ -62,8 +63,11 @@ double milliseconds(const std::function<void()>& work) {
   return best;
 }
 
+struct Times {
+  double forward = 0, both = 0;
+};
 /// Forward, and forward and backward, of what `call` makes of leaves.
-void time_operator(const std::string& name, const std::vector<Tensor>& leaves, const std::function<Tensor()>& call) {
+Times times_of(const std::vector<Tensor>& leaves, const std::function<Tensor()>& call) {
   double forward = 0;
   {
     const at::NoGradGuard no_graph;
@@ -76,12 +80,18 @@ void time_operator(const std::string& name, const std::vector<Tensor>& leaves, c
     torch::autograd::backward({out}, {gradient});
     for (const Tensor& leaf : leaves) leaf.mutable_grad() = Tensor();
   });
-  std::printf("  %-52s forward %8.3f ms   backward %8.3f ms   both %8.3f ms\n", name.c_str(), forward, both - forward,
-              both);
+  return {forward, both};
 }
 
-/// Step sizes and A as a new Mamba has them: dt from 0.001 to 0.1, A = -1 ... -N.
-void time_scan(std::int64_t sequences, std::int64_t length, std::int64_t channels) {
+void print(const std::string& name, const Times& times) {
+  std::printf("  %-52s forward %8.3f ms   backward %8.3f ms   both %8.3f ms\n", name.c_str(), times.forward,
+              times.both - times.forward, times.both);
+}
+void time_operator(const std::string& name, const std::vector<Tensor>& leaves, const std::function<Tensor()>& call) {
+  print(name, times_of(leaves, call));
+}
+
+Times times_of_scan(std::int64_t sequences, std::int64_t length, std::int64_t channels) {
   const std::int64_t states = 16, tokens = sequences * length;
   std::vector<std::int64_t> ends(sequences + 1);
   for (std::int64_t s = 0; s <= sequences; ++s) ends[s] = s * length;
@@ -96,19 +106,23 @@ void time_scan(std::int64_t sequences, std::int64_t length, std::int64_t channel
                              at::ones({channels}, gpu(at::kFloat)),
                              dt.add(dt.neg().expm1().neg().log())};
   for (Tensor& leaf : leaves) leaf = leaf.detach().requires_grad_(true);
-  time_operator("selective_scan, B " + std::to_string(sequences) + ", L 2^" +
-                    std::to_string(std::lround(std::log2(length))) + ", D " + std::to_string(channels),
-                leaves, [&] {
-                  return std::get<0>(ops::selective_scan({.x = leaves[0],
-                                                          .delta = leaves[1],
-                                                          .A = leaves[5],
-                                                          .B = leaves[2],
-                                                          .C = leaves[3],
-                                                          .D = leaves[6],
-                                                          .z = leaves[4],
-                                                          .delta_bias = leaves[7],
-                                                          .offsets = offsets}));
-                });
+  return times_of(leaves, [&] {
+    return std::get<0>(ops::selective_scan({.x = leaves[0],
+                                            .delta = leaves[1],
+                                            .A = leaves[5],
+                                            .B = leaves[2],
+                                            .C = leaves[3],
+                                            .D = leaves[6],
+                                            .z = leaves[4],
+                                            .delta_bias = leaves[7],
+                                            .offsets = offsets}));
+  });
+}
+
+void time_scan(std::int64_t sequences, std::int64_t length, std::int64_t channels) {
+  print("selective_scan, B " + std::to_string(sequences) + ", L 2^" + std::to_string(std::lround(std::log2(length))) +
+            ", D " + std::to_string(channels),
+        times_of_scan(sequences, length, channels));
 }
 
 void bench_operators() {
@@ -143,6 +157,23 @@ void bench_operators() {
                   [&] { return ops::token_loss({.hidden = leaves[0], .weight = leaves[1], .targets = ids}); });
     time_operator("embed_tokens, 2^20 x 256", {leaves[1]},
                   [&] { return ops::embed_tokens(ids, leaves[1], at::kBFloat16); });
+  }
+}
+
+/// Of the scan over 512 channels and of a model's inference.
+void bench_lengths(const model::ModelConfig& config) {
+  model::Parameters parameters = model::initialise_parameters(config, 1);
+  for (auto& [name, parameter] : parameters) parameter = parameter.to(gpu(at::kFloat).device());
+  model::round_weights_of_products(parameters, at::kBFloat16);
+  const model::Backbone backbone(config, parameters, at::kBFloat16);
+  std::puts("tokens\tscan_forward_ms\tscan_backward_ms\tmodel_ms");
+  for (int power = 12; power <= 20; ++power) {
+    const std::int64_t tokens = std::int64_t{1} << power;
+    const auto [forward, both] = times_of_scan(1, tokens, 512);
+    const at::NoGradGuard no_graph;
+    const Tensor ids = at::randint(7, 11, {tokens}, at::kByte);
+    const double model_ms = milliseconds([&] { static_cast<void>(backbone.advance({.tokens = ids})); });
+    std::printf("%lld\t%.4f\t%.4f\t%.4f\n", static_cast<long long>(tokens), forward, both - forward, model_ms);
   }
 }
 
@@ -194,8 +225,12 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "%s\n", ops::why_no_cuda().c_str());
     return 1;
   }
-  std::printf("%s\n", ops::cuda_device_names().front().c_str());
   const std::string only = argc > 1 ? argv[1] : "";
+  if (only == "lengths") {
+    bench::bench_lengths(model::mamba1_config(256, 8));
+    return 0;
+  }
+  std::printf("%s\n", ops::cuda_device_names().front().c_str());
   if (only.empty() || only == "operators") bench::bench_operators();
   if (only != "operators") bench::bench_model(model::mamba1_config(256, 8), only == "step");
 }
