@@ -47,8 +47,7 @@ std::optional<ModelsCommand> parse_models(const Arguments& arguments) {
   cli::add_output(output, &command.output, &command.force, "the new folder");
   description.example("what there is", "dnamamba models list");
   description.example("names, shapes, checksums and golden answers of a folder", "dnamamba models verify my-model/");
-  description.example("the same on a GPU, in the precision that is used there",
-                      "dnamamba models verify my-model/ --device cuda --precision bf16 --tolerance 2e-2");
+  description.example("the same on a GPU", "dnamamba models verify my-model/ --device cuda");
   description.example("for MambaForCausalLM.from_pretrained",
                       "dnamamba models export dnamamba-tiny --to transformers -o tiny-hf");
   if (!cli::parse(arguments, description)) return std::nullopt;
