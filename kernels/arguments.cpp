@@ -18,9 +18,11 @@ void check_ragged(const Ragged& ragged, const char* message) {
 template <typename T>
 void check(const SelectiveScanInputs<T>& in) {
   check_ragged(in.ragged, "selective_scan: offsets must begin with 0 and not decrease");
-  require(in.channels >= 1, "selective_scan: channels must be at least 1");
+  constexpr std::int64_t kWidest = std::int64_t{1} << 22;  // offsets within a run of tokens have 32 bits
+  require(in.channels >= 1 && in.channels <= kWidest, "selective_scan: channels must be in 1 ... 4194304");
   require(in.states >= 1 && in.states <= 256, "selective_scan: states must be in 1 ... 256");
-  require(in.state_step() >= in.states, "selective_scan: rows of B and C overlap");
+  require(in.state_step() >= in.states && in.state_step() <= kWidest,
+          "selective_scan: rows of B and C overlap, or are more than 4194304 values apart");
   require(in.A != nullptr, "selective_scan: A is missing");
   if (in.ragged.tokens() == 0) return;
   require(in.x != nullptr && in.delta != nullptr, "selective_scan: x or delta is missing");

@@ -104,7 +104,7 @@ template <typename T, int kHalves, bool kPartial>
 __global__ void __launch_bounds__(BackwardShared<T, kHalves>::kThreads, 6 / kHalves)
     backward(const BackwardArguments<T> p) {
   using Shared = BackwardShared<T, kHalves>;
-  using Sums = LaneSums<T, 32 / kHalves>;
+  using Sums = LaneSums<32 / kHalves>;
   constexpr int NS = Shared::NS, kThreads = Shared::kThreads, kWarps = Shared::kWarps, kSub = Shared::kSub;
   constexpr int kWarpChannels = 32 / kHalves, kOwnTokens = kTile / kHalves;
   extern __shared__ __align__(16) unsigned char memory[];
@@ -131,7 +131,6 @@ __global__ void __launch_bounds__(BackwardShared<T, kHalves>::kThreads, 6 / kHal
   const float skip = active && in.D != nullptr && p.group.last ? in.D[e] : 0.0F;
   const int step = sign * E;
   const bool gated = in.z != nullptr && p.out.dz != nullptr;
-  const Sums lane_sums;
   // Which of the tile's sums this thread adds up: dB or dC (tid / NS / kTile) of a token and a state.
   const int sum_token = tid / NS % kTile, sum_at = Sums::to_read(tid % NS % 8, tid % NS / 8);
   float* const token_sum = p.token_sums + ((block * T_all + run.first) * 2 + tid / NS / kTile) * NS + tid % NS;
@@ -218,7 +217,7 @@ __global__ void __launch_bounds__(BackwardShared<T, kHalves>::kThreads, 6 / kHal
             products[n] = dy * h[n];
           }
         }
-        lane_sums.add(products, sums[1][k][warp]);
+        Sums::add(products, sums[1][k][warp]);
       }
 #pragma unroll
       for (int k = kTile - 1; k >= 0; --k) {
@@ -242,7 +241,7 @@ __global__ void __launch_bounds__(BackwardShared<T, kHalves>::kThreads, 6 / kHal
             Aflow[k] = fmaf(A2[n], flow_h, Aflow[k]);
           }
         }
-        lane_sums.add(products, sums[0][k][warp]);
+        Sums::add(products, sums[0][k][warp]);
       }
 
       // The two halves of a channel's states: each takes the sums of half of the tokens.
@@ -286,10 +285,7 @@ __global__ void __launch_bounds__(BackwardShared<T, kHalves>::kThreads, 6 / kHal
         const float* const parts = &sums[0][0][0][0] + tid / NS * (kWarps * 32) + sum_at;
         float sum = 0;
 #pragma unroll
-        for (int w = 0; w < kWarps; ++w) {
-#pragma unroll
-          for (int part = 0; part < Sums::kParts; ++part) sum += parts[w * 32 + part * Sums::kPartStep];
-        }
+        for (int w = 0; w < kWarps; ++w) sum += parts[w * 32];
         token_sum[static_cast<std::int64_t>(sign * (sub * kSub + tile * kTile + sum_token)) * (2 * NS)] = sum;
       }
     }

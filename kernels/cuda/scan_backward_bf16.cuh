@@ -1,6 +1,8 @@
 // The backward pass over runs of bf16 activations, from the last tile to the first, on tensor cores: what
 // scan_backward.cuh says, laid out as tensor_tile.cuh says. Warps meet to add up dB and dC.
 #pragma once
+#include <new>
+
 #include "kernels/cuda/tensor_tile.cuh"
 
 namespace dnamamba::kernels::cuda {
@@ -290,7 +292,7 @@ __global__ void __launch_bounds__(kTensorThreads, 4) backward_bf16(const TensorB
           }
         }
         sum_over_lanes(gradient, t, over_states, over_channels, gB, dB);
-        multiply_add_tf32(Aflow_sum, Aflow, g == t ? 1.0F : 0.0F);
+        multiply_add_tf32(Aflow_sum, Aflow, g == t ? 1.0F : 0.0F);  // what is not finite here is so in dA too
       }
     }
     keep(dA[0], s.dA[0][tid]), keep(dA[1], s.dA[1][tid]);

@@ -43,7 +43,7 @@ __device__ __forceinline__ void multiply_add(float (&sum)[4], const std::uint32_
 }
 
 /// sum += rows [16 x 4] * columns [4 x 8], of values with 11 bits of significand. rows: {row g: k = q; row 8 + g: k =
-/// q}; column: g: k = q.
+/// q}; column: g: k = q. For finite rows: a NaN may be lost.
 __device__ __forceinline__ void multiply_add_tf32(float (&sum)[4], const float (&rows)[2], float column) {
   // The hardware drops what is behind the 11 bits; half a unit more makes that rounding.
   constexpr std::uint32_t kHalf = 0x1000;

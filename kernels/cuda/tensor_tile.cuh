@@ -18,7 +18,8 @@ inline constexpr int kTensorWarps = 4;  // of a block
 inline constexpr int kTensorThreads = 32 * kTensorWarps;
 inline constexpr int kWarpChannels = 16;
 inline constexpr int kTensorChannels = kWarpChannels * kTensorWarps;
-static_assert(kTensorTile == 8);
+inline constexpr int kTileShift = 3;
+static_assert(kTensorTile == 1 << kTileShift);
 
 /// What is read of a tile's tokens, and how.
 struct TensorInputs {
@@ -29,7 +30,7 @@ struct TensorInputs {
   int channels_at_once;  ///< that can be read: 8, 2 or 1
   bool whole_groups;     ///< B and C can be read eight at a time
 
-  /// The other two pointers are those of what a pass writes like x.
+  /// `written`: what a pass writes as it reads x.
   static TensorInputs of(const ScanGroup<BFloat16>& group, const SequenceRuns& runs, const BFloat16* dy,
                          std::initializer_list<const BFloat16*> written = {}) {
     const SelectiveScanInputs<BFloat16>& in = group.in;
@@ -88,13 +89,12 @@ struct RunBase {
   int sign;  ///< of the step from token to token
 
   __device__ RunBase(const TensorInputs& in, int place) {
-    static_assert(kTensorTile == 8);
     const std::int64_t E = in.group.in.channels, block = blockIdx.x % in.channel_blocks;
     const Stretch run = stretch_at(in.runs, place);
     length = run.length, first_channel = static_cast<int>(block) * kTensorChannels, sign = in.runs.reverse ? -1 : 1;
     channels = run.first * E + first_channel;
     states = run.first * in.group.row + in.group.first_state;
-    tiles = (static_cast<std::int64_t>(place) << (in.runs.shift - 3)) * E + first_channel;
+    tiles = (static_cast<std::int64_t>(place) << (in.runs.shift - kTileShift)) * E + first_channel;
     sums = (block * in.runs.tokens + run.first) * 2 * kTensorStates;
   }
   /// How many of a lane's two channels exist.
