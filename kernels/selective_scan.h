@@ -19,7 +19,7 @@ namespace dnamamba::kernels {
 template <typename T>
 struct SelectiveScanInputs {
   Ragged ragged;
-  std::int64_t channels = 0;
+  std::int64_t channels = 0;               ///< 1 … 4,194,304
   std::int64_t states = 0;                 ///< 1 … 256
   const T* x = nullptr;                    ///< [T, E]
   const T* delta = nullptr;                ///< [T, E] before bias and softplus

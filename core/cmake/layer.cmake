@@ -18,7 +18,8 @@ endfunction()
 
 # Sanitizers look at the layers. A test is linked with them and compiled without: it would take three times as long.
 # Three of the undefined-behaviour checks are left out: what they find the address sanitizer finds too, and they take a
-# third of the time to compile. The thread sanitizer passes over the kernels, which start no threads, and which it makes a hundred times slower.
+# third of the time to compile. The thread sanitizer passes over the kernels, which start no threads, and which it makes
+# a hundred times slower.
 function(dnamamba_sanitize target)
   if(DNAMAMBA_SANITIZE STREQUAL "thread" AND target STREQUAL "dnamamba_kernels")
     target_compile_options(${target} PRIVATE -O3)

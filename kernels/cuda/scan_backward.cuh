@@ -19,16 +19,8 @@ struct BackwardArguments {
   ScanGroup<T> group;
   SequenceRuns runs;
   int channel_blocks;
-  bool pairs;                    ///< channels can be read two at a time
-  const float* states;           ///< [places, E, NS] at the runs' starts
-  const float* sub_states;       ///< [places * length / kSubRun, E, NS] before every kSubRun tokens, from zeros
-  const float* sub_step_sums;    ///< [places * length / kSubRun, E]
-  const float* state_gradients;  ///< [places, E, NS] what flows into the runs' ends
-  SelectiveScanGradients<T> out;
-  float* dA;          ///< [places, E, N]
-  float* dbias;       ///< [places, E]
-  float* token_sums;  ///< [channel_blocks, T, 2, NS] of dB and dC
-  float* partial;  ///< [3, T, E] sums over the groups of states so far: g B, A2 flow h, C h; null: there is one group
+  bool pairs;  ///< channels can be read two at a time
+  BackwardMemory<T> memory;
 };
 
 template <typename T, int kHalves>
@@ -68,7 +60,7 @@ __device__ __forceinline__ void load_steps(const BackwardArguments<T>& p, const 
       x = *reinterpret_cast<const Values*>(in.x + at);
       delta = *reinterpret_cast<const Values*>(in.delta + at);
       z = *reinterpret_cast<const Values*>((gated ? in.z : in.x) + at);
-      dy = *reinterpret_cast<const Values*>(p.out.dy + at);
+      dy = *reinterpret_cast<const Values*>(p.memory.out.dy + at);
     }
 #pragma unroll
     for (int c = 0; c < kChannels; ++c) {
@@ -124,16 +116,16 @@ __global__ void __launch_bounds__(BackwardShared<T, kHalves>::kThreads, 6 / kHal
 #pragma unroll
   for (int j = 0; j < 8; ++j) A2[j] = active ? p.group.A2(e, half * 8 + j) : 0.0F, dA[j] = 0, flow[j] = 0;
   if (active && run.length > 0) {
-    const float* const from = p.state_gradients + (place * E + e) * NS + half * 8;
+    const float* const from = p.memory.state_gradients + (place * E + e) * NS + half * 8;
 #pragma unroll
     for (int j = 0; j < 8; ++j) flow[j] = from[j];
   }
   const float skip = active && in.D != nullptr && p.group.last ? in.D[e] : 0.0F;
   const int step = sign * E;
-  const bool gated = in.z != nullptr && p.out.dz != nullptr;
+  const bool gated = in.z != nullptr && p.memory.out.dz != nullptr;
   // Which of the tile's sums this thread adds up: dB or dC (tid / NS / kTile) of a token and a state.
   const int sum_token = tid / NS % kTile, sum_at = Sums::to_read(tid % NS % 8, tid % NS / 8);
-  float* const token_sum = p.token_sums + ((block * T_all + run.first) * 2 + tid / NS / kTile) * NS + tid % NS;
+  float* const token_sum = p.memory.token_sums + ((block * T_all + run.first) * 2 + tid / NS / kTile) * NS + tid % NS;
 
   for (int sub = (run.length - 1) / kSub; sub >= 0 && run.length > 0; --sub) {
     const int tokens = min(kSub, run.length - sub * kSub);
@@ -154,9 +146,9 @@ __global__ void __launch_bounds__(BackwardShared<T, kHalves>::kThreads, 6 / kHal
     for (int j = 0; j < 8; ++j) h[j] = 0;
     if (active) {
       const std::int64_t sub_at = (place * (p.runs.size() / kSub) + sub) * E + e;
-      const float passed = p.sub_step_sums[sub_at];
-      const float* const start = p.states + (place * E + e) * NS + half * 8;
-      const float* const since = p.sub_states + sub_at * NS + half * 8;
+      const float passed = p.memory.sub_step_sums[sub_at];
+      const float* const start = p.memory.states + (place * E + e) * NS + half * 8;
+      const float* const since = p.memory.sub_states + sub_at * NS + half * 8;
 #pragma unroll
       for (int j = 0; j < 8; ++j) h[j] = fmaf(exp2_fast(A2[j] * passed), start[j], since[j]);
     }
@@ -190,7 +182,7 @@ __global__ void __launch_bounds__(BackwardShared<T, kHalves>::kThreads, 6 / kHal
         const std::int64_t at = first_at + static_cast<std::int64_t>(i * step);
         if (i >= own_tokens) break;
         x_of[i] = *at_element(in.x, at);
-        if (gated) dy_of[i] = *at_element(p.out.dy, at), z_of[i] = *at_element(in.z, at);
+        if (gated) dy_of[i] = *at_element(p.memory.out.dy, at), z_of[i] = *at_element(in.z, at);
       }
       {
         const float4 low = s.starts[tile][0][tid], high = s.starts[tile][1][tid];
@@ -260,7 +252,7 @@ __global__ void __launch_bounds__(BackwardShared<T, kHalves>::kThreads, 6 / kHal
         if (i >= own_tokens) break;
         const std::int64_t at = first_at + static_cast<std::int64_t>(i * step);
         if constexpr (kPartial) {
-          float* const to = p.partial + at;
+          float* const to = p.memory.partial + at;
           const std::int64_t plane = T_all * E;
           if (p.group.first_state > 0) gB[i] += to[0], Aflow[i] += to[plane], Ch[i] += to[2 * plane];
           to[0] = gB[i], to[plane] = Aflow[i], to[2 * plane] = Ch[i];
@@ -270,13 +262,13 @@ __global__ void __launch_bounds__(BackwardShared<T, kHalves>::kThreads, 6 / kHal
         const int t = first_token + i;
         const float dt = s.dt[t][own], dy = s.dy[t][own], x = widened(x_of[i]);
         const float ddelta = fmaf(x, gB[i], kLn2 * Aflow[i]) * step_slope(dt);
-        store(fmaf(dt, gB[i], skip * dy), at_element(p.out.dx, at));
-        store(ddelta, at_element(p.out.ddelta, at));
+        store(fmaf(dt, gB[i], skip * dy), at_element(p.memory.out.dx, at));
+        store(ddelta, at_element(p.memory.out.ddelta, at));
         dbias += ddelta;
         if (gated) {
           const float z = widened(z_of[i]), open = sigmoid(z);
           const float slope = open * fmaf(z, 1.0F - open, 1.0F);
-          store(widened(dy_of[i]) * fmaf(skip, x, Ch[i]) * slope, at_element(p.out.dz, at));
+          store(widened(dy_of[i]) * fmaf(skip, x, Ch[i]) * slope, at_element(p.memory.out.dz, at));
         }
       }
       __syncthreads();
@@ -299,9 +291,9 @@ __global__ void __launch_bounds__(BackwardShared<T, kHalves>::kThreads, 6 / kHal
 #pragma unroll
   for (int j = 0; j < 8; ++j) {
     const int n = p.group.first_state + half * 8 + j;
-    if (n < N) p.dA[own_place * N + n] = dA[j];
+    if (n < N) p.memory.dA[own_place * N + n] = dA[j];
   }
-  if (half == 0 && p.group.last) p.dbias[own_place] = dbias;
+  if (half == 0 && p.group.last) p.memory.dbias[own_place] = dbias;
 }
 
 /// dB and dC of a group of states: the sums over the blocks of channels.

@@ -9,15 +9,7 @@ namespace dnamamba::kernels::cuda {
 
 struct TensorBackwardArguments {
   TensorInputs inputs;
-  const float* states;           ///< [places, E, 16] at the runs' starts
-  const float* sub_states;       ///< [places * length / 8, E, 16] before every tile, from zeros: see store_sub_states
-  const float* sub_step_sums;    ///< [places * length / 8, E] of dt before
-  const float* state_gradients;  ///< [places, E, 16] what flows into the runs' ends
-  SelectiveScanGradients<BFloat16> out;
-  float* dA;          ///< [places, E, N]
-  float* dbias;       ///< [places, E]
-  float* token_sums;  ///< [channel_blocks, T, 2, 16] of dB and dC
-  float* partial;  ///< [3, T, E] sums over the groups of states so far: g B, A2 flow h, C h; null: there is one group
+  BackwardMemory<BFloat16> memory;
 };
 
 struct TensorBackwardShared {
@@ -49,7 +41,7 @@ __device__ __forceinline__ void add_groups(const TensorBackwardArguments& p, con
   for (int i = 0; i < 4; ++i) {
     const int t = 2 * lane.q + i % 2, c = i / 2;
     if (t >= tokens || c >= run.channels_of(p.inputs, lane.own)) continue;
-    float& sum = p.partial[plane_at + (run.sign * (first + t) * E + lane.own + c)];
+    float& sum = p.memory.partial[plane_at + (run.sign * (first + t) * E + lane.own + c)];
     if (p.inputs.group.first_state > 0) sums[i] += sum;
     sum = sums[i];
   }
@@ -92,7 +84,7 @@ __device__ __forceinline__ void store_dz(const TensorBackwardArguments& p, const
       dz[2 * c + i] = dy * y * (open * fmaf(z, 1.0F - open, 1.0F));
     }
   }
-  store_two(p, lane, s.run, first, tokens, dz, p.out.dz);
+  store_two(p, lane, s.run, first, tokens, dz, p.memory.out.dz);
 }
 
 /// Gradients of x and delta; adds to that of the bias.
@@ -119,8 +111,8 @@ __device__ __forceinline__ void store_dx(const TensorBackwardArguments& p, const
           fmaf(x, gB[k], kLn2 * Aflow[k]) * (i == 0 ? (c == 0 ? slope.x : slope.y) : (c == 0 ? slope.z : slope.w));
     }
   }
-  store_two(p, lane, s.run, first, tokens, dx, p.out.dx);
-  store_two(p, lane, s.run, first, tokens, ddelta, p.out.ddelta);
+  store_two(p, lane, s.run, first, tokens, dx, p.memory.out.dx);
+  store_two(p, lane, s.run, first, tokens, ddelta, p.memory.out.ddelta);
   s.dbias[tid].x += ddelta[0] + ddelta[1], s.dbias[tid].y += ddelta[2] + ddelta[3];
 }
 
@@ -157,8 +149,8 @@ __global__ void __launch_bounds__(kTensorThreads, 4) backward_bf16(const TensorB
       const int n = i / 2 * 8 + 2 * q + i % 2;
       const std::int64_t at = (static_cast<std::int64_t>(place) * E + e + c) * NS + n;
       A2[i / 2][2 * c + i % 2] = there ? in.group.A2(e + c, n) : 0.0F;
-      flow[i / 2][2 * c + i % 2] = there && length > 0 ? p.state_gradients[at] : 0.0F;
-      start[i] = there && length > 0 ? p.states[at] : 0.0F;
+      flow[i / 2][2 * c + i % 2] = there && length > 0 ? p.memory.state_gradients[at] : 0.0F;
+      start[i] = there && length > 0 ? p.memory.states[at] : 0.0F;
     }
     keep(start, s.run_start[c][tid]);
     s.dA[c][tid] = make_float4(0, 0, 0, 0);
@@ -167,10 +159,10 @@ __global__ void __launch_bounds__(kTensorThreads, 4) backward_bf16(const TensorB
     fetch_tile(in, lane, s.run, tile * kTile, length - tile * kTile, s.coming[lane.warp]);
     const std::int64_t own = s.run.tiles + (tile * E + lane.own);
     const int there = s.run.channels_of(in, lane.own);
-    const float* const start = p.sub_states + own * NS + 4 * q;
+    const float* const start = p.memory.sub_states + own * NS + 4 * q;
     copy_async<16>(&s.start[0][tid], start, there > 0);
     copy_async<16>(&s.start[1][tid], start + NS, there > 1);
-    if (q < 2) copy_async<4>(&s.passed[lane.own + q], p.sub_step_sums + own + q, q < there);
+    if (q < 2) copy_async<4>(&s.passed[lane.own + q], p.memory.sub_step_sums + own + q, q < there);
   };
   const int tiles = (length + kTile - 1) / kTile;
   if (tiles > 0) fetch(tiles - 1);
@@ -256,7 +248,7 @@ __global__ void __launch_bounds__(kTensorThreads, 4) backward_bf16(const TensorB
       }
     }
     if constexpr (kPartial) add_groups(p, lane, s.run, first, tokens, 2, Ch);
-    if (p.out.dz != nullptr && in.group.last) store_dz(p, lane, first, tokens, s, Ch);
+    if (p.memory.out.dz != nullptr && in.group.last) store_dz(p, lane, first, tokens, s, Ch);
     __syncwarp();  // what had come has been read
     if (tile > 0) fetch(tile - 1);
 
@@ -314,7 +306,7 @@ __global__ void __launch_bounds__(kTensorThreads, 4) backward_bf16(const TensorB
       const float2 part = parts[i][which][n][pair];
       sum.x += part.x, sum.y += part.y;
     }
-    float* const to = p.token_sums + s.run.sums + ((s.run.sign * (first + 2 * pair) * 2 + which) * NS + n);
+    float* const to = p.memory.token_sums + s.run.sums + ((s.run.sign * (first + 2 * pair) * 2 + which) * NS + n);
     if (2 * pair < tokens) to[0] = sum.x;
     if (2 * pair + 1 < tokens) to[s.run.sign * 2 * NS] = sum.y;
   }
@@ -329,9 +321,9 @@ __global__ void __launch_bounds__(kTensorThreads, 4) backward_bf16(const TensorB
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int n = in.group.first_state + i / 2 * 8 + 2 * q + i % 2;
-      if (n < N) p.dA[own_place * N + n] = dA[i / 2][2 * c + i % 2];
+      if (n < N) p.memory.dA[own_place * N + n] = dA[i / 2][2 * c + i % 2];
     }
-    if (q == 0 && in.group.last) p.dbias[own_place] = dbias;
+    if (q == 0 && in.group.last) p.memory.dbias[own_place] = dbias;
   }
 }
 

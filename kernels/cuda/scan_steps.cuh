@@ -45,6 +45,21 @@ void for_each_group(const SelectiveScanInputs<T>& in, const Body& body) {
     body(ScanGroup<T>{in, first, first + size >= states, in.state_step()});
 }
 
+/// What the last pass backward reads of the passes before it, and what it leaves, of NS states at a time.
+template <typename T>
+struct BackwardMemory {
+  const float* states;           ///< [places, E, NS] at the runs' starts
+  const float* sub_states;       ///< [places * length / kSubRun, E, NS] before every kSubRun tokens, from zeros: see
+                                 ///< store_sub_states
+  const float* sub_step_sums;    ///< [places * length / kSubRun, E] of dt before
+  const float* state_gradients;  ///< [places, E, NS] what flows into the runs' ends
+  SelectiveScanGradients<T> out;
+  float* dA;          ///< [places, E, N]
+  float* dbias;       ///< [places, E]
+  float* token_sums;  ///< [channel_blocks, T, 2, NS] of dB and dC
+  float* partial;  ///< [3, T, E] sums over the groups of states so far: g B, A2 flow h, C h; null: there is one group
+};
+
 /// The tokens of a run: the row of the first in the order of reading, and how many; 0 where there is no run.
 struct Stretch {
   std::int64_t first;

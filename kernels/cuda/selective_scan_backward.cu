@@ -47,6 +47,17 @@ struct BackwardStore {
     token_sums = memory.take<float>(ceil_div(E, kBackwardChannels) * runs.tokens * 2 * NS);
     partial = in.states > 16 ? memory.take<float>(3 * runs.tokens * E) : nullptr;
   }
+  BackwardMemory<T> of_last_pass(const SelectiveScanGradients<T>& out) const {
+    return {.states = states,
+            .sub_states = sub_states,
+            .sub_step_sums = sub_step_sums,
+            .state_gradients = state_gradients,
+            .out = out,
+            .dA = dA,
+            .dbias = dbias,
+            .token_sums = token_sums,
+            .partial = partial};
+  }
 };
 
 /// dB and dC of a group of states.
@@ -102,53 +113,44 @@ void launch_large(Kernel* kernel, std::int64_t blocks, int threads, std::size_t 
 }
 
 template <int NS>
-void backward_group(const ScanGroup<float>& group, const SelectiveScanGradients<float>& out, const SequenceRuns& runs,
-                    const BackwardStore<float>& store, Stream stream) {
-  launch_aggregate<NS>(group, out, runs, store, stream);
-  carry_both_ways(group, out, runs, NS, store, stream);
+void launch_last_pass(const ScanGroup<float>& group, const SequenceRuns& runs, const BackwardMemory<float>& memory,
+                      Stream stream) {
+  const SelectiveScanInputs<float>& in = group.in;
   const BackwardArguments<float> arguments{
       .group = group,
       .runs = runs,
-      .channel_blocks = static_cast<int>(ceil_div(group.in.channels, kBackwardChannels)),
-      .pairs = vectors_fit<float>(2, group.in.channels, {group.in.x, group.in.delta, group.in.z, out.dy}),
-      .states = store.states,
-      .sub_states = store.sub_states,
-      .sub_step_sums = store.sub_step_sums,
-      .state_gradients = store.state_gradients,
-      .out = out,
-      .dA = store.dA,
-      .dbias = store.dbias,
-      .token_sums = store.token_sums,
-      .partial = store.partial};
+      .channel_blocks = static_cast<int>(ceil_div(in.channels, kBackwardChannels)),
+      .pairs = vectors_fit<float>(2, in.channels, {in.x, in.delta, in.z, memory.out.dy}),
+      .memory = memory};
   const auto launch = [&](auto* kernel) {
     using Shared = BackwardShared<float, NS / 8>;
     launch_large(kernel, runs.places() * arguments.channel_blocks, Shared::kThreads, sizeof(Shared), arguments, stream);
   };
   if constexpr (NS == 16) {
-    if (store.partial != nullptr) launch(backward<float, 2, true>);
+    if (memory.partial != nullptr) launch(backward<float, 2, true>);
   }
-  if (store.partial == nullptr) launch(backward<float, NS / 8, false>);
-  launch_sums<NS>(group, out, runs, store.token_sums, stream);
+  if (memory.partial == nullptr) launch(backward<float, NS / 8, false>);
 }
 
-void backward_group_bf16(const ScanGroup<BFloat16>& group, const SelectiveScanGradients<BFloat16>& out,
-                         const SequenceRuns& runs, const BackwardStore<BFloat16>& store, Stream stream) {
-  const TensorInputs inputs = TensorInputs::of(group, runs, out.dy, {out.dx, out.ddelta, out.dz});
-  launch_aggregate<kTensorStates>(group, out, runs, store, stream);
-  carry_both_ways(group, out, runs, kTensorStates, store, stream);
-  const TensorBackwardArguments arguments{.inputs = inputs,
-                                          .states = store.states,
-                                          .sub_states = store.sub_states,
-                                          .sub_step_sums = store.sub_step_sums,
-                                          .state_gradients = store.state_gradients,
-                                          .out = out,
-                                          .dA = store.dA,
-                                          .dbias = store.dbias,
-                                          .token_sums = store.token_sums,
-                                          .partial = store.partial};
-  launch_large(store.partial != nullptr ? backward_bf16<true> : backward_bf16<false>,
-               runs.places() * inputs.channel_blocks, kTensorThreads, sizeof(TensorBackwardShared), arguments, stream);
-  launch_sums<kTensorStates>(group, out, runs, store.token_sums, stream);
+template <int NS>
+void launch_last_pass(const ScanGroup<BFloat16>& group, const SequenceRuns& runs,
+                      const BackwardMemory<BFloat16>& memory, Stream stream) {
+  static_assert(NS == kTensorStates);
+  const SelectiveScanGradients<BFloat16>& out = memory.out;
+  const TensorBackwardArguments arguments{.inputs = TensorInputs::of(group, runs, out.dy, {out.dx, out.ddelta, out.dz}),
+                                          .memory = memory};
+  launch_large(memory.partial != nullptr ? backward_bf16<true> : backward_bf16<false>,
+               runs.places() * arguments.inputs.channel_blocks, kTensorThreads, sizeof(TensorBackwardShared), arguments,
+               stream);
+}
+
+template <int NS, typename T>
+void backward_group(const ScanGroup<T>& group, const SelectiveScanGradients<T>& out, const SequenceRuns& runs,
+                    const BackwardStore<T>& store, Stream stream) {
+  launch_aggregate<NS>(group, out, runs, store, stream);
+  carry_both_ways(group, out, runs, NS, store, stream);
+  launch_last_pass<NS>(group, runs, store.of_last_pass(out), stream);
+  launch_sums<NS>(group, out, runs, store.token_sums, stream);
 }
 
 }  // namespace
@@ -172,12 +174,10 @@ void selective_scan_backward(const SelectiveScanInputs<T>& in, const SelectiveSc
   Workspace memory(workspace);
   const BackwardStore<T> store(in, runs, memory);
   for_each_group(in, [&](const ScanGroup<T>& group) {
-    if constexpr (std::is_same_v<T, BFloat16>) {
-      backward_group_bf16(group, out, runs, store, stream);
-    } else {
-      states_at_once(in) == 8 ? backward_group<8>(group, out, runs, store, stream)
-                              : backward_group<16>(group, out, runs, store, stream);
+    if constexpr (!std::is_same_v<T, BFloat16>) {
+      if (states_at_once(in) == 8) return backward_group<8>(group, out, runs, store, stream);
     }
+    backward_group<16>(group, out, runs, store, stream);
   });
   sum_rows<float>({{store.dA, in.channels * in.states, out.dA},
                    {store.dD, in.channels, out.dD},

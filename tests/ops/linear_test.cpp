@@ -74,10 +74,10 @@ TEST(Linear, AProductBesideAnotherUseAddsToItsGradient) {
         return sum(twice, at::linear(twice, weight));
       });
   // Where one of the two is not used.
-  expect_same_gradients({x}, [&] { return ops::linear_beside(at::mul(x, 3), weight).first; },
-                        [&] { return at::mul(x, 3); });
-  expect_same_gradients({x, weight}, [&] { return ops::linear_beside(x, weight).second; },
-                        [&] { return at::linear(x, weight); });
+  expect_same_gradients(
+      {x}, [&] { return ops::linear_beside(at::mul(x, 3), weight).first; }, [&] { return at::mul(x, 3); });
+  expect_same_gradients(
+      {x, weight}, [&] { return ops::linear_beside(x, weight).second; }, [&] { return at::linear(x, weight); });
 }
 
 }  // namespace
