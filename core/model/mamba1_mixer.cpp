@@ -25,6 +25,14 @@ Mamba1Mixer::Mamba1Mixer(const Mamba1Config& config, Direction direction, const 
   if (config.bias) in_bias_ = parameters.at(prefix + "in_proj.bias");
   if (config.bias) out_bias_ = parameters.at(prefix + "out_proj.bias");
   if (config.conv_bias) conv_bias_ = parameters.at(prefix + "conv1d.bias");
+  if (a_log_.requires_grad() || a_log_.is_inference()) return;
+  fixed_rates_ = at::neg(at::exp(a_log_));
+  fixed_version_ = a_log_._version();
+}
+
+at::Tensor Mamba1Mixer::decay_rates() const {
+  const bool fixed = fixed_rates_.defined() && !a_log_.requires_grad() && a_log_._version() == fixed_version_;
+  return fixed ? fixed_rates_ : at::neg(at::exp(a_log_));
 }
 
 std::pair<at::Tensor, LayerState> Mamba1Mixer::advance(const at::Tensor& input, const SegmentCall& call) const {
@@ -39,7 +47,7 @@ std::pair<at::Tensor, LayerState> Mamba1Mixer::advance(const at::Tensor& input, 
   const auto [y, ssm_state] =
       ops::selective_scan({.x = u,
                            .delta = delta,
-                           .A = at::neg(at::exp(a_log_)),
+                           .A = decay_rates(),
                            .B = parts[1],
                            .C = parts[2],
                            .D = d_,

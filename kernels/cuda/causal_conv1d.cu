@@ -13,7 +13,7 @@ namespace dnamamba::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr std::int64_t kResidentThreads = 132 * 1024;  // of a large GPU, about
+constexpr std::int64_t kResidentThreads = 132 * 3 * kThreads;  // of a large GPU
 
 /// Tokens that are loaded together: 64 bytes in flight of every thread, forward, and 32 of each of two streams
 /// backward.
@@ -111,18 +111,28 @@ __device__ __forceinline__ void forward_tokens(const Taps<kWidth, kVector>& taps
   }
 }
 
-template <typename T, int kWidth, int kVector>
-__global__ void __launch_bounds__(kThreads, 3)
-    forward(const __grid_constant__ CausalConv1dInputs<T> in, const __grid_constant__ CausalConv1dOutputs<T> out,
-            const __grid_constant__ SequenceRuns runs) {
+/// The runs that a part walks over one after another, and where parts leave their sums.
+struct Parts {
+  SequenceRuns runs;
+  std::int64_t count = 1, runs_of_part = 1;
+  float *dweight = nullptr, *dbias = nullptr;  ///< [count, E, K] and [count, E]; backward
+
+  /// Calls walk(run) for the runs of a part, those of a sequence as one.
+  template <typename Walk>
+  __device__ __forceinline__ void for_each_run(std::int64_t part, Walk&& walk) const {
+    const std::int64_t end = min((part + 1) * runs_of_part, runs.places());
+#pragma unroll 1
+    for (std::int64_t place = part * runs_of_part; place < end;) {
+      const Run run = runs.from(place, end, place);
+      if (run.exists()) walk(run);
+    }
+  }
+};
+
+template <int kWidth, int kVector, typename T>
+__device__ __forceinline__ void forward_run(const CausalConv1dInputs<T>& in, const CausalConv1dOutputs<T>& out,
+                                            const Taps<kWidth, kVector>& taps, const Run& run, std::int64_t channel) {
   constexpr int kBatch = kForwardBatch<T, kVector>;
-  const std::int64_t id = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  const std::int64_t vectors = in.channels / kVector, place = id / vectors;
-  if (place >= runs.places()) return;
-  const Run run = runs.at(place);
-  if (!run.exists()) return;
-  const std::int64_t channel = (id - place * vectors) * kVector;
-  const Taps<kWidth, kVector> taps(in, channel);
   Window<kWidth, kVector> x = inputs_before<kWidth, kVector>(in, run, channel);
   const std::int64_t step = run.step * in.channels;
   std::int64_t at = (run.row + run.step * run.first) * in.channels + channel;
@@ -139,6 +149,18 @@ __global__ void __launch_bounds__(kThreads, 3)
 #pragma unroll
     for (int i = 0; i < kVector; ++i) state[(k - 1) * in.channels + i] = x.rows[k][i];
   }
+}
+
+template <typename T, int kWidth, int kVector>
+__global__ void __launch_bounds__(kThreads, 3)
+    forward(const __grid_constant__ CausalConv1dInputs<T> in, const __grid_constant__ CausalConv1dOutputs<T> out,
+            const __grid_constant__ Parts parts) {
+  const std::int64_t id = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  const std::int64_t vectors = in.channels / kVector, part = id / vectors;
+  if (part >= parts.count) return;
+  const std::int64_t channel = (id - part * vectors) * kVector;
+  const Taps<kWidth, kVector> taps(in, channel);
+  parts.for_each_run(part, [&](const Run& run) { forward_run(in, out, taps, run, channel); });
 }
 
 /// dv = dy * slope of silu at v, for the newest token of the window.
@@ -261,13 +283,6 @@ struct BackwardWalk {
   }
 };
 
-/// The runs that a part walks over one after another, and where parts leave their sums.
-struct Parts {
-  SequenceRuns runs;
-  std::int64_t count = 1, runs_of_part = 1;
-  float *dweight = nullptr, *dbias = nullptr;  ///< [count, E, K] and [count, E]
-};
-
 template <typename T, int kWidth, int kVector>
 __global__ void __launch_bounds__(kThreads, 3)
     backward(const __grid_constant__ CausalConv1dInputs<T> in, const __grid_constant__ CausalConv1dGradients<T> out,
@@ -277,12 +292,7 @@ __global__ void __launch_bounds__(kThreads, 3)
   if (part >= parts.count) return;
   const std::int64_t channel = (id - part * vectors) * kVector;
   BackwardWalk<T, kWidth, kVector> walk(in, out, channel);
-  const std::int64_t last = min((part + 1) * parts.runs_of_part, parts.runs.places());
-#pragma unroll 1
-  for (std::int64_t place = part * parts.runs_of_part; place < last; ++place) {
-    const Run run = parts.runs.at(place);
-    if (run.exists()) walk.walk(run);
-  }
+  parts.for_each_run(part, [&](const Run& run) { walk.walk(run); });
   const std::int64_t to = part * in.channels + channel;
 #pragma unroll
   for (int i = 0; i < kVector; ++i) {
@@ -330,18 +340,9 @@ __device__ __forceinline__ float convolve(Ring weight, Ring x, int at, int width
 }
 
 template <typename T>
-__global__ void forward_of_any_width(const __grid_constant__ CausalConv1dInputs<T> in,
-                                     const __grid_constant__ CausalConv1dOutputs<T> out,
-                                     const __grid_constant__ SequenceRuns runs) {
-  extern __shared__ float memory[];
+__device__ void forward_run_of_any_width(const CausalConv1dInputs<T>& in, const CausalConv1dOutputs<T>& out,
+                                         const Run& run, std::int64_t channel, Ring weight, Ring x) {
   const int width = static_cast<int>(in.width);
-  const Ring weight(memory, 0, width), x(memory, 1, width);
-  const std::int64_t id = static_cast<std::int64_t>(blockIdx.x) * kRingThreads + threadIdx.x;
-  const std::int64_t place = id / in.channels, channel = id - place * in.channels;
-  if (place >= runs.places()) return;
-  const Run run = runs.at(place);
-  if (!run.exists()) return;
-  for (int k = 0; k < width; ++k) weight[k] = in.weight[channel * width + k];
   const float bias = in.bias == nullptr ? 0.0F : in.bias[channel];
   load_inputs_before(in, run, channel, x);
   int at = width - 1;
@@ -357,6 +358,20 @@ __global__ void forward_of_any_width(const __grid_constant__ CausalConv1dInputs<
     at = after(at, width);  // `at` itself is the input before those of the state
     out.final_state[(run.sequence * (width - 1) + k - 1) * in.channels + channel] = x[at];
   }
+}
+
+template <typename T>
+__global__ void forward_of_any_width(const __grid_constant__ CausalConv1dInputs<T> in,
+                                     const __grid_constant__ CausalConv1dOutputs<T> out,
+                                     const __grid_constant__ Parts parts) {
+  extern __shared__ float memory[];
+  const int width = static_cast<int>(in.width);
+  const Ring weight(memory, 0, width), x(memory, 1, width);
+  const std::int64_t id = static_cast<std::int64_t>(blockIdx.x) * kRingThreads + threadIdx.x;
+  const std::int64_t part = id / in.channels, channel = id - part * in.channels;
+  if (part >= parts.count) return;
+  for (int k = 0; k < width; ++k) weight[k] = in.weight[channel * width + k];
+  parts.for_each_run(part, [&](const Run& run) { forward_run_of_any_width(in, out, run, channel, weight, x); });
 }
 
 /// As BackwardWalk.
@@ -446,11 +461,7 @@ __global__ void backward_of_any_width(const __grid_constant__ CausalConv1dInputs
   const std::int64_t part = id / in.channels, channel = id - part * in.channels;
   if (part >= parts.count) return;
   RingWalk<T> walk(in, out, channel, memory);
-  const std::int64_t last = min((part + 1) * parts.runs_of_part, parts.runs.places());
-  for (std::int64_t place = part * parts.runs_of_part; place < last; ++place) {
-    const Run run = parts.runs.at(place);
-    if (run.exists()) walk.walk(run);
-  }
+  parts.for_each_run(part, [&](const Run& run) { walk.walk(run); });
   parts.dbias[id] = walk.dbias;
   for (int k = 0; k < walk.width; ++k) parts.dweight[id * walk.width + k] = walk.dweight[k];
 }
@@ -469,21 +480,22 @@ void for_width(std::int64_t width, Body&& body) {
   body.template operator()<4>();
 }
 
-/// Runs so long that all of them give work to `threads` threads, but not shorter than 2^least tokens nor longer than
-/// 2^most.
-int run_shift(const Ragged& ragged, std::int64_t threads_of_token, std::int64_t threads, int least, int most) {
-  int shift = least;
-  while (shift < most && (ragged.tokens() >> (shift + 1)) * threads_of_token >= threads) ++shift;
-  return shift;
+/// As many parts as a large GPU works on at once, `threads_of_token` threads each, or fewer where there are few tokens.
+/// By sizes alone.
+Parts parts_of(const Ragged& ragged, bool reverse, std::int64_t threads_of_token) {
+  constexpr int kShift = 4;
+  Parts parts{.runs = runs_of(ragged, kShift, reverse)};
+  const std::int64_t places = parts.runs.places();
+  parts.runs_of_part = ceil_div(places, std::max<std::int64_t>(1, kResidentThreads / threads_of_token));
+  parts.count = places == 0 ? 0 : ceil_div(places, parts.runs_of_part);
+  return parts;
 }
 
 template <typename T>
-Parts parts_of(const CausalConv1dInputs<T>& in) {
-  const int shift = run_shift(in.ragged, ceil_div(in.channels, 2), kResidentThreads, 5, 10);
-  Parts parts{.runs = runs_of(in.ragged, shift, in.reverse)};
-  const std::int64_t most = std::max<std::int64_t>(1, (std::int64_t{1} << 24) / ((in.width + 1) * in.channels));
-  parts.runs_of_part = std::max<std::int64_t>(1, ceil_div(parts.runs.places(), most));
-  parts.count = many_rows(std::max<std::int64_t>(1, ceil_div(parts.runs.places(), parts.runs_of_part)));
+Parts backward_parts_of(const CausalConv1dInputs<T>& in) {
+  Parts parts = parts_of(in.ragged, in.reverse, ceil_div(in.channels, 2));
+  parts.count = many_rows(std::max<std::int64_t>(1, parts.count));
+  parts.runs_of_part = std::max<std::int64_t>(1, parts.runs_of_part);
   return parts;
 }
 
@@ -492,11 +504,11 @@ unsigned blocks_for(std::int64_t threads, int threads_of_block) {
 }
 
 template <int kVector, typename T>
-void launch_forward(const CausalConv1dInputs<T>& in, const CausalConv1dOutputs<T>& out, const SequenceRuns& runs,
-                    Stream stream) {
-  const unsigned blocks = blocks_for(runs.places() * (in.channels / kVector), kThreads);
+void launch_forward(const CausalConv1dInputs<T>& in, const CausalConv1dOutputs<T>& out, Stream stream) {
+  const Parts parts = parts_of(in.ragged, in.reverse, in.channels / kVector);
+  const unsigned blocks = blocks_for(parts.count * (in.channels / kVector), kThreads);
   for_width(in.width,
-            [&]<int kWidth>() { forward<T, kWidth, kVector><<<blocks, kThreads, 0, stream>>>(in, out, runs); });
+            [&]<int kWidth>() { forward<T, kWidth, kVector><<<blocks, kThreads, 0, stream>>>(in, out, parts); });
 }
 
 template <int kVector, typename T>
@@ -530,18 +542,17 @@ void launch_any_backward(const CausalConv1dInputs<T>& in, const CausalConv1dGrad
 template <typename T>
 void causal_conv1d(const CausalConv1dInputs<T>& in, const CausalConv1dOutputs<T>& out, Stream stream) {
   check(in, out);
-  const int shift = run_shift(in.ragged, ceil_div(in.channels, 4), kResidentThreads, 4, 8);
-  const SequenceRuns runs = runs_of(in.ragged, shift, in.reverse);
-  if (runs.places() == 0) return;
+  if (in.ragged.sequences == 0) return;
   if (!has_registers_for(in.width)) {
-    const unsigned blocks = blocks_for(runs.places() * in.channels, kRingThreads);
-    forward_of_any_width<T><<<blocks, kRingThreads, ring_bytes(2, in.width), stream>>>(in, out, runs);
+    const Parts parts = parts_of(in.ragged, in.reverse, in.channels);
+    const unsigned blocks = blocks_for(parts.count * in.channels, kRingThreads);
+    forward_of_any_width<T><<<blocks, kRingThreads, ring_bytes(2, in.width), stream>>>(in, out, parts);
   } else if (vectors_fit<T>(4, in.channels, {in.x, out.y})) {
-    launch_forward<4>(in, out, runs, stream);
+    launch_forward<4>(in, out, stream);
   } else if (vectors_fit<T>(2, in.channels, {in.x, out.y})) {
-    launch_forward<2>(in, out, runs, stream);
+    launch_forward<2>(in, out, stream);
   } else {
-    launch_forward<1>(in, out, runs, stream);
+    launch_forward<1>(in, out, stream);
   }
   check_launch("causal_conv1d");
 }
@@ -549,7 +560,7 @@ void causal_conv1d(const CausalConv1dInputs<T>& in, const CausalConv1dOutputs<T>
 template <typename T>
 std::int64_t causal_conv1d_backward_workspace(const CausalConv1dInputs<T>& in) {
   check(in);
-  const std::int64_t rows = parts_of(in).count + kRowGroups;
+  const std::int64_t rows = backward_parts_of(in).count + kRowGroups;
   return rows * (in.width + 1) * in.channels * static_cast<std::int64_t>(sizeof(float));
 }
 
@@ -558,7 +569,7 @@ void causal_conv1d_backward(const CausalConv1dInputs<T>& in, const CausalConv1dG
                             Stream stream) {
   check(in, gradients);
   require(workspace != nullptr, "causal_conv1d: the backward pass has no workspace");
-  Parts parts = parts_of(in);
+  Parts parts = backward_parts_of(in);
   const std::int64_t weights = in.channels * in.width;
   parts.dweight = static_cast<float*>(workspace);
   parts.dbias = parts.dweight + parts.count * weights;

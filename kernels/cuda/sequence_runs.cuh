@@ -44,6 +44,17 @@ struct SequenceRuns {
     return {s, reverse ? end - 1 : start, reverse ? -1 : 1, end - start, first, last};
   }
 
+  /// The run at `place` together with those behind it in the same sequence, up to place `end`; `next` is the first place
+  /// behind them.
+  __device__ Run from(std::int64_t place, std::int64_t end, std::int64_t& next) const {
+    Run run = at(place);
+    const std::int64_t more = (run.length - run.last + size() - 1) >> shift;
+    const std::int64_t count = 1 + max(min(more, end - place - 1), std::int64_t{0});
+    if (run.exists()) run.last = min(run.first + (count << shift), run.length);
+    next = place + count;
+    return run;
+  }
+
   /// The last sequence whose places start at `place` or before.
   __device__ std::int64_t sequence_at(std::int64_t place) const {
     std::int64_t low = 0, high = sequences;

@@ -3,6 +3,7 @@
 #include "kernels/arguments.h"
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/sum_rows.cuh"
+#include "kernels/cuda/token_loss_bf16.cuh"
 #include "kernels/cuda/vectors.cuh"
 
 // A warp has four tokens at a time, its lanes the columns: what is read of the weight serves all four. The sums of 4
@@ -150,11 +151,6 @@ struct LogSum {
     return logf(sum) - (target - largest);
   }
 };
-
-/// A target that is no row of the weight spoils what is multiplied by this.
-__device__ __forceinline__ float not_a_number_unless(bool fine) {
-  return fine ? 1.0F : __int_as_float(0x7fffffff);
-}
 
 template <typename T, int kVector, bool kShared>
 __global__ void __launch_bounds__(kThreads, 2)
@@ -478,22 +474,31 @@ void launch_backward(const TokenLossInputs<T>& in, const TokenLossGradients<T>& 
                                                                                                    dweight);
 }
 
+/// How many sums of dweight it leaves.
 template <typename T>
-void launch_any_backward(const TokenLossInputs<T>& in, const TokenLossGradients<T>& out, const BackwardPlan& plan,
-                         float* dweight, Stream stream) {
+std::int64_t launch_any_backward(const TokenLossInputs<T>& in, const TokenLossGradients<T>& out, float* dweight,
+                                 Stream stream) {
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    if (token_loss_bf16::serves(in, out.dhidden)) {
+      token_loss_bf16::launch_backward(in, out, dweight, stream);
+      return token_loss_bf16::backward_blocks(in.tokens);
+    }
+  }
+  const BackwardPlan plan = plan_of(in);
   const bool vectors = vectors_fit<T>(4, in.width, {in.hidden});
   if (plan.vocabulary == 16) {
-    return vectors ? launch_backward<4, 16>(in, out, plan, dweight, stream)
-                   : launch_backward<1, 16>(in, out, plan, dweight, stream);
+    vectors ? launch_backward<4, 16>(in, out, plan, dweight, stream)
+            : launch_backward<1, 16>(in, out, plan, dweight, stream);
+  } else if (plan.vocabulary == 32) {
+    vectors ? launch_backward<4, 32>(in, out, plan, dweight, stream)
+            : launch_backward<1, 32>(in, out, plan, dweight, stream);
+  } else {
+    const std::int64_t bytes = in.vocabulary * kSmallTile * static_cast<std::int64_t>(sizeof(float));
+    allow_shared(backward_of_any_size<T>, bytes);
+    backward_of_any_size<T>
+        <<<static_cast<unsigned>(plan.blocks), kThreads, static_cast<unsigned>(bytes), stream>>>(in, out, dweight);
   }
-  if (plan.vocabulary == 32) {
-    return vectors ? launch_backward<4, 32>(in, out, plan, dweight, stream)
-                   : launch_backward<1, 32>(in, out, plan, dweight, stream);
-  }
-  const std::int64_t bytes = in.vocabulary * kSmallTile * static_cast<std::int64_t>(sizeof(float));
-  allow_shared(backward_of_any_size<T>, bytes);
-  backward_of_any_size<T>
-      <<<static_cast<unsigned>(plan.blocks), kThreads, static_cast<unsigned>(bytes), stream>>>(in, out, dweight);
+  return plan.parts;
 }
 
 }  // namespace
@@ -502,6 +507,12 @@ template <typename T>
 void token_loss(const TokenLossInputs<T>& in, const TokenLossOutputs<T>& out, Stream stream) {
   check(in, out);
   if (in.tokens == 0) return;
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    if (token_loss_bf16::serves(in, nullptr)) {
+      token_loss_bf16::launch_forward(in, out, stream);
+      return check_launch("token_loss");
+    }
+  }
   const std::int64_t bytes = weight_bytes(in, ceil_div(in.vocabulary, kChunk) * kChunk);
   if (bytes > kMostShared) {
     launch_forward<1, false>(in, out, 0, stream);
@@ -516,7 +527,7 @@ void token_loss(const TokenLossInputs<T>& in, const TokenLossOutputs<T>& out, St
 template <typename T>
 std::int64_t token_loss_backward_workspace(const TokenLossInputs<T>& in) {
   require(in.tokens >= 0 && in.width >= 1 && in.vocabulary >= 1, "token_loss: sizes out of range");
-  return plan_of(in).parts * weight_bytes(in, in.vocabulary);
+  return std::max(plan_of(in).parts, token_loss_bf16::backward_blocks(in.tokens)) * weight_bytes(in, in.vocabulary);
 }
 
 template <typename T>
@@ -524,11 +535,10 @@ void token_loss_backward(const TokenLossInputs<T>& in, const TokenLossGradients<
                          Stream stream) {
   check(in, gradients);
   require(workspace != nullptr, "token_loss: the backward pass has no workspace");
-  const BackwardPlan plan = plan_of(in);
   auto* const dweight = static_cast<float*>(workspace);
-  launch_any_backward(in, gradients, plan, dweight, stream);
+  const std::int64_t parts = launch_any_backward(in, gradients, dweight, stream);
   check_launch("token_loss_backward");
-  sum_rows<float>({{dweight, in.vocabulary * in.width, gradients.dweight}}, plan.parts, stream);
+  sum_rows<float>({{dweight, in.vocabulary * in.width, gradients.dweight}}, parts, stream);
   check_launch("token_loss_backward");
 }
 

@@ -38,7 +38,7 @@ void expect_reference(const Setting& setting, at::ScalarType dtype) {
 class OnGpu : public ::testing::TestWithParam<at::ScalarType> {};
 
 TEST_P(OnGpu, EveryOperatorEqualsTheDoubleReference) {
-  for (const std::int64_t channels : {1, 30, 118, 236, 512})
+  for (const std::int64_t channels : {1, 30, 96, 118, 236, 256, 512})
     expect_reference({.channels = channels, .offsets = {0, 9, 9, 10, 522, 700, 1000}}, GetParam());
 }
 
