@@ -41,6 +41,7 @@ template <typename T>
 struct SelectiveScanOutputs {
   T* y = nullptr;                  ///< [T, E]
   Wide<T>* final_state = nullptr;  ///< [S, E, N] or null: not wanted; an empty sequence passes its initial state on
+  Wide<T>* run_starts = nullptr;   ///< see scan_run_starts, or null: not wanted. GPUs alone
 };
 
 /// What arrives (dy, dfinal_state) and what is wanted. Gradients are written, not added. A null wanted pointer is not
@@ -58,7 +59,26 @@ struct SelectiveScanGradients {
   T* dz = nullptr;                        ///< [T, E]; null when z is
   Wide<T>* ddelta_bias = nullptr;         ///< [E]; null when delta_bias is
   Wide<T>* dinitial_state = nullptr;      ///< [S, E, N] or null
+  const Wide<T>* run_starts = nullptr;    ///< see scan_run_starts. GPUs alone, and there it must be given
 };
+
+/// What the forward pass on GPUs leaves for the backward pass: the states at the starts of runs of 2^shift tokens,
+/// [groups of states, places, E, group]. Those of sequence s stand at the places from (offsets[s] >> shift) + s on.
+struct ScanRunStarts {
+  std::int64_t groups, places, channels, group;
+  int shift;
+
+  [[nodiscard]] std::int64_t size() const { return groups * places * channels * group; }
+};
+
+/// By the sizes alone: tokens and sequences in all.
+inline ScanRunStarts scan_run_starts(std::int64_t tokens, std::int64_t sequences, std::int64_t channels,
+                                     std::int64_t states) {
+  // Long runs where there are many tokens: less to carry. Short ones where there are few: more to do side by side.
+  const std::int64_t work = tokens * channels, group = states <= 8 ? 8 : 16;
+  const int shift = work >= std::int64_t{7} << 23 ? 8 : work >= std::int64_t{1} << 24 ? 7 : 6;
+  return {(states + group - 1) / group, (tokens >> shift) + sequences, channels, group, shift};
+}
 
 // Every function: T = float or double. @throws std::invalid_argument for sizes outside the ranges above or missing
 // pointers.
@@ -95,6 +115,9 @@ std::int64_t selective_scan_workspace(const SelectiveScanInputs<T>& in);
 template <typename T>
 void selective_scan(const SelectiveScanInputs<T>& in, const SelectiveScanOutputs<T>& out, void* workspace,
                     Stream stream);
+/// The forward pass's run_starts alone. Workspace as of selective_scan.
+template <typename T>
+void selective_scan_run_starts(const SelectiveScanInputs<T>& in, float* run_starts, void* workspace, Stream stream);
 template <typename T>
 std::int64_t selective_scan_backward_workspace(const SelectiveScanInputs<T>& in);
 template <typename T>

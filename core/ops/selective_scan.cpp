@@ -18,6 +18,10 @@ struct OnCpu : Cpu {
     kernels::cpu::selective_scan<T>(in, out, torch_threads());
   }
   template <typename T>
+  static Tensor run_starts(const kernels::SelectiveScanInputs<T>& /*in*/, Tensor room) {
+    return room;
+  }
+  template <typename T>
   static void backward(const kernels::SelectiveScanInputs<T>& in, const kernels::SelectiveScanGradients<T>& out) {
     const Tensor space = workspace(kernels::cpu::selective_scan_backward_workspace<T>(in));
     kernels::cpu::selective_scan_backward<T>(in, out, space.mutable_data_ptr(), torch_threads());
@@ -30,10 +34,17 @@ Forward call_forward(const SelectiveScan& c) {
                  c.reverse);
 }
 
-Backward call_backward(const Tensor& dy, const OptionalTensor& dfinal_state, const SelectiveScan& c) {
+KeepingForward call_keeping_forward(const SelectiveScan& c) {
+  static const auto op = find_operator<decltype(keeping_forward<OnCpu>)>("dnamamba::selective_scan_keeping");
+  return op.call(c.x, c.delta, c.A, c.B, c.C, c.D, c.z, c.delta_bias, c.offsets, c.initial_state, c.want_final_state,
+                 c.reverse);
+}
+
+Backward call_backward(const Tensor& dy, const OptionalTensor& dfinal_state, const SelectiveScan& c,
+                       const Tensor& run_starts) {
   static const auto op = find_operator<decltype(backward<OnCpu>)>("dnamamba::selective_scan_backward");
   return op.call(dy, dfinal_state, c.x, c.delta, c.A, c.B, c.C, c.D, c.z, c.delta_bias, c.offsets, c.initial_state,
-                 c.reverse);
+                 c.reverse, run_starts);
 }
 
 class Autograd : public torch::autograd::Function<Autograd> {
@@ -45,10 +56,10 @@ class Autograd : public torch::autograd::Function<Autograd> {
                                                 const OptionalTensor& initial_state, bool want_final_state,
                                                 bool reverse) {
     const at::AutoDispatchBelowADInplaceOrView below;
-    auto [y, final_state] =
-        call_forward({x, delta, A, B, C, D, z, delta_bias, offsets, initial_state, want_final_state, reverse});
+    const auto [y, final_state, run_starts] =
+        call_keeping_forward({x, delta, A, B, C, D, z, delta_bias, offsets, initial_state, want_final_state, reverse});
     context->save_for_backward({x, delta, A, B, C, or_undefined(D), or_undefined(z), or_undefined(delta_bias),
-                                or_undefined(offsets), or_undefined(initial_state)});
+                                or_undefined(offsets), or_undefined(initial_state), run_starts});
     context->saved_data["want_final_state"] = want_final_state;
     context->saved_data["reverse"] = reverse;
     if (!want_final_state) context->mark_non_differentiable({final_state});
@@ -74,7 +85,7 @@ class Autograd : public torch::autograd::Function<Autograd> {
     const Tensor dy = gradients[0].defined() ? gradients[0] : at::zeros_like(call.x);
     const OptionalTensor dfinal_state =
         context->saved_data["want_final_state"].toBool() ? or_absent(gradients[1]) : OptionalTensor();
-    const auto [dx, ddelta, dA, dB, dC, dD, dz, ddelta_bias, dinitial_state] = call_backward(dy, dfinal_state, call);
+    const auto [dx, ddelta, dA, dB, dC, dD, dz, ddelta_bias, dinitial_state] = call_backward(dy, dfinal_state, call, saved[10]);
     return {dx,
             ddelta,
             dA,
@@ -111,17 +122,23 @@ TORCH_LIBRARY_FRAGMENT(dnamamba, library) {
       "Tensor? delta_bias=None, Tensor? offsets=None, Tensor? initial_state=None, bool want_final_state=False, "
       "bool reverse=False) -> (Tensor y, Tensor final_state)");
   library.def(
+      "selective_scan_keeping(Tensor x, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D=None, Tensor? z=None, "
+      "Tensor? delta_bias=None, Tensor? offsets=None, Tensor? initial_state=None, bool want_final_state=False, "
+      "bool reverse=False) -> (Tensor y, Tensor final_state, Tensor run_starts)");
+  library.def(
       "selective_scan_backward(Tensor dy, Tensor? dfinal_state, Tensor x, Tensor delta, Tensor A, Tensor B, Tensor C, "
       "Tensor? D=None, Tensor? z=None, Tensor? delta_bias=None, Tensor? offsets=None, Tensor? initial_state=None, "
-      "bool reverse=False) -> (Tensor dx, Tensor ddelta, Tensor dA, Tensor dB, Tensor dC, Tensor dD, Tensor dz, "
+      "bool reverse=False, Tensor? run_starts=None) -> (Tensor dx, Tensor ddelta, Tensor dA, Tensor dB, Tensor dC, Tensor dD, Tensor dz, "
       "Tensor ddelta_bias, Tensor dinitial_state)");
 }
 TORCH_LIBRARY_IMPL(dnamamba, CPU, library) {
   library.impl("selective_scan", forward<OnCpu>);
+  library.impl("selective_scan_keeping", keeping_forward<OnCpu>);
   library.impl("selective_scan_backward", backward<OnCpu>);
 }
 TORCH_LIBRARY_IMPL(dnamamba, Meta, library) {
   library.impl("selective_scan", forward_shapes);
+  library.impl("selective_scan_keeping", keeping_forward_shapes);
   library.impl("selective_scan_backward", backward_shapes);
 }
 TORCH_LIBRARY_IMPL(dnamamba, Autograd, library) {

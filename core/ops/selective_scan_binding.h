@@ -13,6 +13,7 @@ namespace dnamamba::ops::selective_scan_binding {
 
 using at::Tensor;
 using Forward = std::tuple<Tensor, Tensor>;
+using KeepingForward = std::tuple<Tensor, Tensor, Tensor>;
 using Backward = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 // The tensors of a call, checked and contiguous, as the kernels' struct. x's device is the current one.
@@ -77,6 +78,21 @@ inline Forward forward_shapes(const Tensor& x, const Tensor& /*delta*/, const Te
           want_final_state ? at::empty(state_shape(x, A, offsets), A.options()) : no_tensor(A)};
 }
 
+// kernels::scan_run_starts as a tensor, the same on every device; only GPUs fill it in.
+inline std::vector<std::int64_t> run_starts_shape(const Tensor& x, const Tensor& A, const OptionalTensor& offsets) {
+  const kernels::ScanRunStarts s = kernels::scan_run_starts(x.size(0), sequence_count(offsets), x.size(1), A.size(1));
+  return {s.groups, s.places, s.channels, s.group};
+}
+
+inline KeepingForward keeping_forward_shapes(const Tensor& x, const Tensor& delta, const Tensor& A, const Tensor& B,
+                                             const Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
+                                             const OptionalTensor& delta_bias, const OptionalTensor& offsets,
+                                             const OptionalTensor& initial_state, bool want_final_state, bool reverse) {
+  auto [y, final_state] =
+      forward_shapes(x, delta, A, B, C, D, z, delta_bias, offsets, initial_state, want_final_state, reverse);
+  return {y, final_state, at::empty(run_starts_shape(x, A, offsets), A.options())};
+}
+
 template <class Device>
 Forward forward(const Tensor& x, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
                 const OptionalTensor& D, const OptionalTensor& z, const OptionalTensor& delta_bias,
@@ -92,10 +108,29 @@ Forward forward(const Tensor& x, const Tensor& delta, const Tensor& A, const Ten
   return {y, final_state};
 }
 
+/// As forward(), and what the backward pass can use.
+template <class Device>
+KeepingForward keeping_forward(const Tensor& x, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
+                               const OptionalTensor& D, const OptionalTensor& z, const OptionalTensor& delta_bias,
+                               const OptionalTensor& offsets, const OptionalTensor& initial_state,
+                               bool want_final_state, bool reverse) {
+  auto [y, final_state, run_starts] =
+      keeping_forward_shapes(x, delta, A, B, C, D, z, delta_bias, offsets, initial_state, want_final_state, reverse);
+  Device::dispatch(x.device(), x.scalar_type(), "selective_scan", [&]<typename T>() {
+    using Wide = kernels::Wide<T>;
+    const BoundInputs<Device, T> bound({x, delta, A, B, C, D, z, delta_bias, offsets, initial_state, false, reverse});
+    Device::template forward<T>(bound.inputs,
+                                {mutable_values<T>(y), output_pointer<Wide>(final_state, want_final_state),
+                                 mutable_values<Wide>(run_starts)});
+  });
+  return {y, final_state, run_starts};
+}
+
 inline Backward backward_shapes(const Tensor& /*dy*/, const OptionalTensor& /*dfinal_state*/, const Tensor& x,
                                 const Tensor& /*delta*/, const Tensor& A, const Tensor& B, const Tensor& /*C*/,
                                 const OptionalTensor& D, const OptionalTensor& z, const OptionalTensor& delta_bias,
-                                const OptionalTensor& offsets, const OptionalTensor& initial_state, bool /*reverse*/) {
+                                const OptionalTensor& offsets, const OptionalTensor& initial_state, bool /*reverse*/,
+                                const OptionalTensor& /*run_starts*/) {
   check_ranks(x, A);
   const auto like = [&](const Tensor& tensor) { return at::empty(tensor.sizes(), tensor.options()); };
   const auto like_optional = [&](const OptionalTensor& tensor) { return given(tensor) ? like(*tensor) : no_tensor(x); };
@@ -114,9 +149,9 @@ template <class Device>
 Backward backward(const Tensor& dy, const OptionalTensor& dfinal_state, const Tensor& x, const Tensor& delta,
                   const Tensor& A, const Tensor& B, const Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
                   const OptionalTensor& delta_bias, const OptionalTensor& offsets, const OptionalTensor& initial_state,
-                  bool reverse) {
-  Backward out =
-      backward_shapes(dy, dfinal_state, x, delta, A, B, C, D, z, delta_bias, offsets, initial_state, reverse);
+                  bool reverse, const OptionalTensor& run_starts) {
+  Backward out = backward_shapes(dy, dfinal_state, x, delta, A, B, C, D, z, delta_bias, offsets, initial_state, reverse,
+                                 run_starts);
   auto& [dx, ddelta, dA, dB, dC, dD, dz, ddelta_bias, dinitial_state] = out;
   Device::dispatch(x.device(), x.scalar_type(), "selective_scan", [&]<typename T>() {
     using Wide = kernels::Wide<T>;
@@ -124,6 +159,10 @@ Backward backward(const Tensor& dy, const OptionalTensor& dfinal_state, const Te
     const Tensor dy_checked = checked("dy", dy, x.sizes(), x.scalar_type(), x.device());
     const OptionalTensor dfinal =
         checked("dfinal_state", dfinal_state, state_shape(x, A, offsets), dtype_of<Wide>(), x.device());
+    const auto starts_shape = run_starts_shape(x, A, offsets);
+    const Tensor starts =
+        given(run_starts) ? checked("run_starts", *run_starts, starts_shape, dtype_of<Wide>(), x.device())
+                          : Device::template run_starts<T>(bound.inputs, at::empty(starts_shape, bound.call.A.options()));
     Device::template backward<T>(bound.inputs,
                                  {.dy = values<T>(dy_checked),
                                   .dfinal_state = pointer<Wide>(dfinal),
@@ -135,7 +174,8 @@ Backward backward(const Tensor& dy, const OptionalTensor& dfinal_state, const Te
                                   .dD = output_pointer<Wide>(dD, given(D)),
                                   .dz = output_pointer<T>(dz, given(z)),
                                   .ddelta_bias = output_pointer<Wide>(ddelta_bias, given(delta_bias)),
-                                  .dinitial_state = output_pointer<Wide>(dinitial_state, given(initial_state))});
+                                  .dinitial_state = output_pointer<Wide>(dinitial_state, given(initial_state)),
+                                  .run_starts = values<Wide>(starts)});
   });
   return out;
 }

@@ -146,11 +146,9 @@ __global__ void __launch_bounds__(BackwardShared<T, kHalves>::kThreads, 6 / kHal
     for (int j = 0; j < 8; ++j) h[j] = 0;
     if (active) {
       const std::int64_t sub_at = (place * (p.runs.size() / kSub) + sub) * E + e;
-      const float passed = p.memory.sub_step_sums[sub_at];
-      const float* const start = p.memory.states + (place * E + e) * NS + half * 8;
-      const float* const since = p.memory.sub_states + sub_at * NS + half * 8;
+      const float* const start = p.memory.sub_states + sub_at * NS + half * 8;
 #pragma unroll
-      for (int j = 0; j < 8; ++j) h[j] = fmaf(exp2_fast(A2[j] * passed), start[j], since[j]);
+      for (int j = 0; j < 8; ++j) h[j] = start[j];
     }
     for (int tile = 0; tile < tiles; ++tile) {
       s.starts[tile][0][tid] = make_float4(h[0], h[1], h[2], h[3]);

@@ -16,15 +16,15 @@ struct TensorBackwardShared {
   static constexpr int kSaved = 4;  // tokens of a tile whose states are in shared memory, not in registers
   WarpTile tile[kTensorWarps];
   ComingTile coming[kTensorWarps];
-  float2 sums[kTensorWarps][2][kTensorStates][kTensorTile / 2];  // dB and dC
+  float2 sums[2][kTensorWarps][2][kTensorStates][kTensorTile / 2];  // of two tiles: dB and dC
   // What threads keep for themselves: states of tokens, states before the next tile, what the last steps of a tile
   // need.
   float4 saved[kSaved][2][kTensorThreads];
-  float4 start[2][kTensorThreads], run_start[2][kTensorThreads];
+  float4 start[2][kTensorThreads];
   float4 dt_slope[kTensorThreads], dA[2][kTensorThreads];
   uint2 x[kTensorThreads];
   float2 dbias[kTensorThreads];
-  float skip[kTensorChannels], bias[kTensorChannels], passed[kTensorChannels];
+  float skip[kTensorChannels], bias[kTensorChannels];
   RunBase run;
 };
 static_assert(4 * (sizeof(TensorBackwardShared) + 1024) <= 228 * 1024, "four blocks fit");
@@ -143,16 +143,13 @@ __global__ void __launch_bounds__(kTensorThreads, 4) backward_bf16(const TensorB
     const SelectiveScanInputs<BFloat16>& of = in.group.in;
     s.skip[lane.own + c] = there && of.D != nullptr && in.group.last ? of.D[e + c] : 0.0F;  // four lanes the same
     s.bias[lane.own + c] = there && of.delta_bias != nullptr ? of.delta_bias[e + c] : 0.0F;
-    float start[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int n = i / 2 * 8 + 2 * q + i % 2;
       const std::int64_t at = (static_cast<std::int64_t>(place) * E + e + c) * NS + n;
       A2[i / 2][2 * c + i % 2] = there ? in.group.A2(e + c, n) : 0.0F;
       flow[i / 2][2 * c + i % 2] = there && length > 0 ? p.memory.state_gradients[at] : 0.0F;
-      start[i] = there && length > 0 ? p.memory.states[at] : 0.0F;
     }
-    keep(start, s.run_start[c][tid]);
     s.dA[c][tid] = make_float4(0, 0, 0, 0);
   }
   const auto fetch = [&](int tile) {
@@ -162,7 +159,6 @@ __global__ void __launch_bounds__(kTensorThreads, 4) backward_bf16(const TensorB
     const float* const start = p.memory.sub_states + own * NS + 4 * q;
     copy_async<16>(&s.start[0][tid], start, there > 0);
     copy_async<16>(&s.start[1][tid], start + NS, there > 1);
-    if (q < 2) copy_async<4>(&s.passed[lane.own + q], p.memory.sub_step_sums + own + q, q < there);
   };
   const int tiles = (length + kTile - 1) / kTile;
   if (tiles > 0) fetch(tiles - 1);
@@ -176,18 +172,12 @@ __global__ void __launch_bounds__(kTensorThreads, 4) backward_bf16(const TensorB
                                   *reinterpret_cast<const float2*>(&s.bias[lane.own]), s.coming[lane.warp], w);
     s.x[tid] = {s.coming[lane.warp].pairs[0][2 * q][g], s.coming[lane.warp].pairs[0][2 * q + 1][g]};
     float h[2][4];
-    {
-      const float2 passed = *reinterpret_cast<const float2*>(&s.passed[lane.own]);
 #pragma unroll
-      for (int c = 0; c < 2; ++c) {
-        float since[4], run_start[4];
-        take(s.start[c][tid], since), take(s.run_start[c][tid], run_start);
+    for (int c = 0; c < 2; ++c) {
+      float start[4];
+      take(s.start[c][tid], start);
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const int b = i / 2, at = 2 * c + i % 2;
-          h[b][at] = fmaf(exp2_fast(A2[b][at] * (c == 0 ? passed.x : passed.y)), run_start[i], since[i]);
-        }
-      }
+      for (int i = 0; i < 4; ++i) h[i / 2][2 * c + i % 2] = start[i];
     }
     __syncwarp();
 
@@ -215,7 +205,7 @@ __global__ void __launch_bounds__(kTensorThreads, 4) backward_bf16(const TensorB
       multiply_add(of_state, across, right);
     };
 
-    auto& parts = s.sums;
+    auto& parts = s.sums[tile & 1];
     const auto put_parts = [&](int which, const float(&of_states)[4]) {
       parts[lane.warp][which][g][q] = make_float2(of_states[0], of_states[1]);
       parts[lane.warp][which][8 + g][q] = make_float2(of_states[2], of_states[3]);
@@ -294,9 +284,8 @@ __global__ void __launch_bounds__(kTensorThreads, 4) backward_bf16(const TensorB
     }
     if (!kPartial || in.group.last) store_dx(p, lane, first, tokens, s, gB, Aflow_sum);
 
-    __syncthreads();
     put_parts(1, dC), put_parts(0, dB);
-    __syncthreads();
+    __syncthreads();  // also: those of the tile before have been read
     static_assert(2 * NS * kTile / 2 == kTensorThreads, "a thread sums for one state and two tokens, dB or dC");
     const int pair = static_cast<int>(tid % (kTile / 2)), n = static_cast<int>(tid / (kTile / 2) % NS),
               which = static_cast<int>(tid / (kTile / 2 * NS));

@@ -8,14 +8,6 @@ namespace dnamamba::kernels::cuda {
 inline constexpr int kCarryLanes = 32;
 inline constexpr int kCarryMostParts = 32;
 
-/// One carry. `backwards`: from the last run to the first one, for gradients.
-struct Carry {
-  float* states = nullptr;       ///< [places, E, NS] in: ends of runs; out: starts of runs
-  const float* first = nullptr;  ///< [S, E, N] or null: zeros
-  float* last = nullptr;         ///< [S, E, N] or null
-  bool backwards = false;
-};
-
 template <typename T>
 struct CarryArguments {
   ScanGroup<T> group;
@@ -23,13 +15,15 @@ struct CarryArguments {
   int NS;
   std::int64_t lane_blocks;
   const float* step_sums;  ///< [places, E]
-  Carry carries[2];        ///< by blockIdx.y
+  float* states;           ///< [places, E, NS] in: ends of runs; out: starts of runs
+  const float* first;      ///< [S, E, N] or null: zeros
+  float* last;             ///< [S, E, N] or null
+  bool backwards = false;  ///< from the last run to the first one, for gradients
 };
 
 template <typename T>
 __global__ void __launch_bounds__(kCarryLanes* kCarryMostParts) carry(const CarryArguments<T> p) {
   constexpr int kAtOnce = 8;
-  const Carry own = p.carries[blockIdx.y];
   __shared__ float ends[kCarryMostParts][kCarryLanes], sums[kCarryMostParts][kCarryLanes];
   const std::int64_t E = p.group.in.channels, N = p.group.in.states, sequence = blockIdx.x / p.lane_blocks;
   const std::int64_t lane = blockIdx.x % p.lane_blocks * kCarryLanes + threadIdx.x;
@@ -43,9 +37,9 @@ __global__ void __launch_bounds__(kCarryLanes* kCarryMostParts) carry(const Carr
   const std::int64_t begin = min(part * each, runs), end = min(begin + each, runs);
   // Run i of those in the order in which the carry passes them.
   const auto state_of = [&](std::int64_t i) {
-    return own.states + (place + (own.backwards ? runs - 1 - i : i)) * E * p.NS + lane;
+    return p.states + (place + (p.backwards ? runs - 1 - i : i)) * E * p.NS + lane;
   };
-  const auto sum_of = [&](std::int64_t i) { return p.step_sums[(place + (own.backwards ? runs - 1 - i : i)) * E + e]; };
+  const auto sum_of = [&](std::int64_t i) { return p.step_sums[(place + (p.backwards ? runs - 1 - i : i)) * E + e]; };
 
   float h = 0, sum = 0;
   if (active) {
@@ -61,7 +55,7 @@ __global__ void __launch_bounds__(kCarryLanes* kCarryMostParts) carry(const Carr
   __syncthreads();
   const bool there = p.group.first_state + n < N;
   const std::int64_t outside = (sequence * E + e) * N + p.group.first_state + n;
-  h = active && there && own.first != nullptr ? own.first[outside] : 0.0F;
+  h = active && there && p.first != nullptr ? p.first[outside] : 0.0F;
   for (int k = 0; k < part; ++k) h = fmaf(exp2_fast(A2 * sums[k][x]), h, ends[k][x]);
   if (!active) return;
   for (std::int64_t i = begin; i < end; i += kAtOnce) {
@@ -77,12 +71,11 @@ __global__ void __launch_bounds__(kCarryLanes* kCarryMostParts) carry(const Carr
       h = fmaf(exp2_fast(A2 * dt[k]), h, at_end[k]);
     }
   }
-  if (part == parts - 1 && there && own.last != nullptr) own.last[outside] = h;
+  if (part == parts - 1 && there && p.last != nullptr) p.last[outside] = h;
 }
 
-/// The first `count` carries.
 template <typename T>
-void launch_carries(CarryArguments<T> p, int count, Stream stream) {
+void launch_carry(CarryArguments<T> p, Stream stream) {
   const Ragged& ragged = p.group.in.ragged;
   std::int64_t most = 0;
   for (std::int64_t s = 0; s < ragged.sequences; ++s) {
@@ -94,10 +87,9 @@ void launch_carries(CarryArguments<T> p, int count, Stream stream) {
   // So many parts that each has some runs, and that all blocks are on a large GPU at once.
   constexpr std::int64_t kThreadsAtOnce = 132 * 1024;
   int parts = 1;
-  while (parts < kCarryMostParts && parts * 8 < most && count * blocks * kCarryLanes * parts * 2 <= kThreadsAtOnce)
+  while (parts < kCarryMostParts && parts * 8 < most && blocks * kCarryLanes * parts * 2 <= kThreadsAtOnce)
     parts *= 2;
-  const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(count));
-  carry<T><<<grid, dim3(kCarryLanes, parts), 0, stream>>>(p);
+  carry<T><<<static_cast<unsigned>(blocks), dim3(kCarryLanes, parts), 0, stream>>>(p);
   check_launch("selective_scan");
 }
 

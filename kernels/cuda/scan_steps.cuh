@@ -45,13 +45,30 @@ void for_each_group(const SelectiveScanInputs<T>& in, const Body& body) {
     body(ScanGroup<T>{in, first, first + size >= states, in.state_step()});
 }
 
+/// The forward pass's runs.
+template <typename T>
+SequenceRuns forward_runs(const SelectiveScanInputs<T>& in) {
+  const std::int64_t tokens = in.ragged.tokens();
+  return runs_of(in.ragged, scan_run_starts(tokens, in.ragged.sequences, in.channels, in.states).shift, in.reverse);
+}
+
+/// The states that runs start with, of one group, as the forward pass left them.
+struct RunStarts {
+  const float* states;  ///< [places, E, NS]
+  SequenceRuns runs;    ///< of the forward pass
+  int NS;
+
+  /// Of channel e of E, at the start of a run that is as long as these or longer.
+  __device__ const float* at(const Run& run, std::int64_t E, int e) const {
+    return states + ((runs.first_place(run.sequence) + (run.first >> runs.shift)) * E + e) * NS;
+  }
+};
+
 /// What the last pass backward reads of the passes before it, and what it leaves, of NS states at a time.
 template <typename T>
 struct BackwardMemory {
-  const float* states;           ///< [places, E, NS] at the runs' starts
-  const float* sub_states;       ///< [places * length / kSubRun, E, NS] before every kSubRun tokens, from zeros: see
+  const float* sub_states;       ///< [places * length / kSubRun, E, NS] before every kSubRun tokens: see
                                  ///< store_sub_states
-  const float* sub_step_sums;    ///< [places * length / kSubRun, E] of dt before
   const float* state_gradients;  ///< [places, E, NS] what flows into the runs' ends
   SelectiveScanGradients<T> out;
   float* dA;          ///< [places, E, N]

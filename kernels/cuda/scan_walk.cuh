@@ -13,8 +13,9 @@ template <typename T, int kChannels>
 inline constexpr int kWalkTile = 32 / (static_cast<int>(sizeof(T)) * kChannels);
 
 /// kStates: the states that a run ends with, from zeros. kOutputs: y, from the states that the run starts with.
-/// kPartialOutputs: the same where there are more groups of states than one. kAggregate: kStates, the states before
-/// every kSubRun tokens, the gradient that flows out of the run's start when none flows into its end, and that of D.
+/// kPartialOutputs: the same where there are more groups of states than one. kAggregate, from the states that the run
+/// starts with: the states before every kSubRun tokens, the gradient that flows out of the run's start when none flows
+/// into its end, and that of D.
 enum class Walk { kStates, kOutputs, kPartialOutputs, kAggregate };
 
 template <typename T>
@@ -24,13 +25,13 @@ struct WalkArguments {
   int channel_blocks;
   bool vectors;            ///< B and C can be read several states at a time
   int bytes;               ///< of activations that can be read at a time
-  float* states;           ///< [places, E, NS] written by kStates and kAggregate, read by kOutputs
+  float* states;           ///< [places, E, NS] written by kStates, read by kOutputs; not for kAggregate
   float* step_sums;        ///< [places, E] sums of dt over the runs; not for kOutputs
   T* y;                    ///< kOutputs: [T, E]
   float* partial;          ///< kPartialOutputs: [T, E] the sum over the groups of states so far
   const T* dy;             ///< kAggregate: [T, E]
   float* sub_states;       ///< kAggregate: [places * length / kSubRun, E, NS], see store_sub_states
-  float* sub_step_sums;    ///< kAggregate: [places * length / kSubRun, E] sums of dt before
+  RunStarts starts;        ///< kAggregate
   float* state_gradients;  ///< kAggregate: [places, E, NS]
   float* dD;               ///< kAggregate: [places, E] the gradient of D
 };
@@ -206,6 +207,9 @@ __global__ void __launch_bounds__(kWalkThreads, kWalkBlocks<NS, kChannels, kWalk
   if constexpr (kAggregate) {
 #pragma unroll
     for (int n = 0; n < NS; ++n) decay[n] = 1, g[n] = 0;
+    const float* const start = p.starts.at(p.runs.at(place), E, e);
+#pragma unroll
+    for (int n = 0; n < NS; ++n) h[0][n] = n < p.starts.NS ? start[n] : 0.0F;
   }
 
   const bool gated = in.z != nullptr;
@@ -238,7 +242,6 @@ __global__ void __launch_bounds__(kWalkThreads, kWalkBlocks<NS, kChannels, kWalk
         if (active && token % kSubRun<T> == 0) {
           const std::int64_t sub = (place * (p.runs.size() / kSubRun<T>)+token / kSubRun<T>)*E + e;
           store_sub_states<T>(h[0], p.sub_states + sub * NS);
-          p.sub_step_sums[sub] = dt_sum[0];
         }
       }
 #pragma unroll
@@ -313,7 +316,7 @@ __global__ void __launch_bounds__(kWalkThreads, kWalkBlocks<NS, kChannels, kWalk
     if (!active) return;
 #pragma unroll
     for (int c = 0; c < kChannels; ++c) {
-      store_states(h[c], p.states + (place * E + e + c) * NS);
+      if constexpr (!kAggregate) store_states(h[c], p.states + (place * E + e + c) * NS);
       p.step_sums[place * E + e + c] = dt_sum[c];
     }
     if constexpr (kAggregate) {

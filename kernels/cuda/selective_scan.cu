@@ -15,13 +15,6 @@ namespace {
 
 using cpu::Workspace;
 
-/// Long runs where there are many tokens: less to carry. Short ones where there are few: more to do side by side.
-template <typename T>
-int run_shift(const SelectiveScanInputs<T>& in) {
-  const std::int64_t work = in.ragged.tokens() * in.channels;
-  return work >= std::int64_t{1} << 26 ? 8 : work >= std::int64_t{1} << 24 ? 7 : 6;
-}
-
 template <typename T>
 struct ForwardStore {
   float *states, *step_sums, *partial;
@@ -32,43 +25,36 @@ struct ForwardStore {
         partial(in.states > 16 ? memory.take<float>(runs.tokens * in.channels) : nullptr) {}
 };
 
+/// What every run starts with, and the outputs where they are wanted.
 template <typename T, int NS, int kChannels>
 void forward_group(const ScanGroup<T>& group, const SelectiveScanOutputs<T>& out, const SequenceRuns& runs,
                    const ForwardStore<T>& store, Stream stream) {
+  float* const kept = out.run_starts;
+  float* const states =
+      kept == nullptr ? store.states : kept + group.first_state / NS * (runs.places() * group.in.channels * NS);
   const WalkArguments<T> arguments{.group = group,
                                    .runs = runs,
-                                   .states = store.states,
+                                   .states = states,
                                    .step_sums = store.step_sums,
                                    .y = out.y,
                                    .partial = store.partial};
   launch_walk<T, NS, kChannels, Walk::kStates>(arguments, stream);
-  launch_carries(
-      CarryArguments<T>{
-          .group = group,
-          .runs = runs,
-          .NS = NS,
-          .step_sums = store.step_sums,
-          .carries = {{.states = store.states, .first = group.in.initial_state, .last = out.final_state}}},
-      1, stream);
+  launch_carry(CarryArguments<T>{.group = group,
+                                 .runs = runs,
+                                 .NS = NS,
+                                 .step_sums = store.step_sums,
+                                 .states = states,
+                                 .first = group.in.initial_state,
+                                 .last = out.final_state},
+               stream);
+  if (out.y == nullptr) return;
   if (store.partial == nullptr) return launch_walk<T, NS, kChannels, Walk::kOutputs>(arguments, stream);
   if constexpr (NS == 16) launch_walk<T, NS, kChannels, Walk::kPartialOutputs>(arguments, stream);
 }
 
-}  // namespace
-
 template <typename T>
-std::int64_t selective_scan_workspace(const SelectiveScanInputs<T>& in) {
-  check(in);
-  Workspace counted(nullptr);
-  ForwardStore<T>(in, runs_of(in.ragged, run_shift(in), in.reverse), counted);
-  return counted.bytes();
-}
-
-template <typename T>
-void selective_scan(const SelectiveScanInputs<T>& in, const SelectiveScanOutputs<T>& out, void* workspace,
-                    Stream stream) {
-  check(in, out);
-  const SequenceRuns runs = runs_of(in.ragged, run_shift(in), in.reverse);
+void forward(const SelectiveScanInputs<T>& in, const SelectiveScanOutputs<T>& out, void* workspace, Stream stream) {
+  const SequenceRuns runs = forward_runs(in);
   Workspace memory(workspace);
   const ForwardStore<T> store(in, runs, memory);
   const bool pairs = vectors_fit<T>(2, in.channels, {in.x, in.delta, in.z, out.y});
@@ -82,9 +68,34 @@ void selective_scan(const SelectiveScanInputs<T>& in, const SelectiveScanOutputs
   });
 }
 
+}  // namespace
+
+template <typename T>
+std::int64_t selective_scan_workspace(const SelectiveScanInputs<T>& in) {
+  check(in);
+  Workspace counted(nullptr);
+  ForwardStore<T>(in, forward_runs(in), counted);
+  return counted.bytes();
+}
+
+template <typename T>
+void selective_scan(const SelectiveScanInputs<T>& in, const SelectiveScanOutputs<T>& out, void* workspace,
+                    Stream stream) {
+  check(in, out);
+  forward(in, out, workspace, stream);
+}
+
+template <typename T>
+void selective_scan_run_starts(const SelectiveScanInputs<T>& in, float* run_starts, void* workspace, Stream stream) {
+  check(in);
+  require(in.ragged.sequences == 0 || run_starts != nullptr, "selective_scan: there is no room for the runs' starts");
+  forward<T>(in, {.run_starts = run_starts}, workspace, stream);
+}
+
 #define DNAMAMBA_INSTANTIATE(T)                                                  \
   template std::int64_t selective_scan_workspace(const SelectiveScanInputs<T>&); \
-  template void selective_scan(const SelectiveScanInputs<T>&, const SelectiveScanOutputs<T>&, void*, Stream);
+  template void selective_scan(const SelectiveScanInputs<T>&, const SelectiveScanOutputs<T>&, void*, Stream); \
+  template void selective_scan_run_starts(const SelectiveScanInputs<T>&, float*, void*, Stream);
 DNAMAMBA_INSTANTIATE(float)
 DNAMAMBA_INSTANTIATE(BFloat16)
 #undef DNAMAMBA_INSTANTIATE

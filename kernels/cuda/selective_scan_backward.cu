@@ -1,5 +1,5 @@
-// Backward: one walk for the states and the gradients that every run makes of zeros, both carried on, and then every
-// run by itself. Nothing of the forward pass is kept.
+// Backward: from the states that the forward pass's runs start with, one walk for states on the way and the gradients
+// that every run makes of zeros; these are carried on; and then every run by itself.
 #include <algorithm>
 
 #include "kernels/arguments.h"
@@ -23,24 +23,26 @@ int states_at_once(const SelectiveScanInputs<T>& in) {
   return std::is_same_v<T, BFloat16> ? 16 : group_size(in.states);
 }
 
+/// Runs as long as those of the forward pass, or longer. Even the shortest, 2^6, hold two of kSubRun<float>.
 template <typename T>
-int run_shift(const SelectiveScanInputs<T>& in) {
+SequenceRuns backward_runs(const SelectiveScanInputs<T>& in) {
   const std::int64_t work = in.ragged.tokens() * in.channels;
-  return work >= std::int64_t{1} << 27 ? 9 : work >= std::int64_t{1} << 25 ? 8 : 6;  // 2^6 holds two of kSubRun<float>
+  const int longer = work >= std::int64_t{1} << 27 ? 9 : work >= std::int64_t{1} << 25 ? 8 : 6;
+  SequenceRuns runs = forward_runs(in);
+  runs.shift = std::max(runs.shift, longer);
+  return runs;
 }
 
 template <typename T>
 struct BackwardStore {
-  float *states, *step_sums, *state_gradients, *sub_states, *sub_step_sums, *dA, *dD, *dbias, *token_sums, *partial;
+  float *step_sums, *state_gradients, *sub_states, *dA, *dD, *dbias, *token_sums, *partial;
 
   BackwardStore(const SelectiveScanInputs<T>& in, const SequenceRuns& runs, Workspace& memory) {
     const std::int64_t E = in.channels, NS = states_at_once(in), places = runs.places();
     const std::int64_t subs = places * (runs.size() / kSubRun<T>);
-    states = memory.take<float>(places * E * NS);
     step_sums = memory.take<float>(places * E);
     state_gradients = memory.take<float>(places * E * NS);
     sub_states = memory.take<float>(subs * E * NS);
-    sub_step_sums = memory.take<float>(subs * E);
     dA = memory.take<float>(places * E * in.states);
     dD = memory.take<float>(places * E);
     dbias = memory.take<float>(places * E);
@@ -48,9 +50,7 @@ struct BackwardStore {
     partial = in.states > 16 ? memory.take<float>(3 * runs.tokens * E) : nullptr;
   }
   BackwardMemory<T> of_last_pass(const SelectiveScanGradients<T>& out) const {
-    return {.states = states,
-            .sub_states = sub_states,
-            .sub_step_sums = sub_step_sums,
+    return {.sub_states = sub_states,
             .state_gradients = state_gradients,
             .out = out,
             .dA = dA,
@@ -71,36 +71,41 @@ void launch_sums(const ScanGroup<T>& group, const SelectiveScanGradients<T>& out
   check_launch("selective_scan_backward");
 }
 
-/// What runs make of zeros.
+template <typename T>
+RunStarts starts_of(const ScanGroup<T>& group, const float* run_starts) {
+  const SequenceRuns runs = forward_runs(group.in);
+  const int NS = group_size(group.in.states);
+  return {run_starts + group.first_state / NS * (runs.places() * group.in.channels * NS), runs, NS};
+}
+
+/// States on the way, and the gradients that runs make of zeros.
 template <int NS, typename T>
 void launch_aggregate(const ScanGroup<T>& group, const SelectiveScanGradients<T>& out, const SequenceRuns& runs,
                       const BackwardStore<T>& store, Stream stream) {
   launch_walk<T, NS, 1, Walk::kAggregate>(WalkArguments<T>{.group = group,
                                                            .runs = runs,
-                                                           .states = store.states,
                                                            .step_sums = store.step_sums,
                                                            .dy = out.dy,
                                                            .sub_states = store.sub_states,
-                                                           .sub_step_sums = store.sub_step_sums,
+                                                           .starts = starts_of(group, out.run_starts),
                                                            .state_gradients = store.state_gradients,
                                                            .dD = store.dD},
                                           stream);
 }
 
-/// What runs start and end with, by what they make of zeros.
+/// The gradients that flow into the runs' ends.
 template <typename T>
-void carry_both_ways(const ScanGroup<T>& group, const SelectiveScanGradients<T>& out, const SequenceRuns& runs, int NS,
+void carry_gradients(const ScanGroup<T>& group, const SelectiveScanGradients<T>& out, const SequenceRuns& runs, int NS,
                      const BackwardStore<T>& store, Stream stream) {
-  launch_carries(CarryArguments<T>{.group = group,
-                                   .runs = runs,
-                                   .NS = NS,
-                                   .step_sums = store.step_sums,
-                                   .carries = {{.states = store.states, .first = group.in.initial_state},
-                                               {.states = store.state_gradients,
-                                                .first = out.dfinal_state,
-                                                .last = out.dinitial_state,
-                                                .backwards = true}}},
-                 2, stream);
+  launch_carry(CarryArguments<T>{.group = group,
+                                 .runs = runs,
+                                 .NS = NS,
+                                 .step_sums = store.step_sums,
+                                 .states = store.state_gradients,
+                                 .first = out.dfinal_state,
+                                 .last = out.dinitial_state,
+                                 .backwards = true},
+               stream);
 }
 
 template <typename Kernel, typename Arguments>
@@ -148,7 +153,7 @@ template <int NS, typename T>
 void backward_group(const ScanGroup<T>& group, const SelectiveScanGradients<T>& out, const SequenceRuns& runs,
                     const BackwardStore<T>& store, Stream stream) {
   launch_aggregate<NS>(group, out, runs, store, stream);
-  carry_both_ways(group, out, runs, NS, store, stream);
+  carry_gradients(group, out, runs, NS, store, stream);
   launch_last_pass<NS>(group, runs, store.of_last_pass(out), stream);
   launch_sums<NS>(group, out, runs, store.token_sums, stream);
 }
@@ -159,7 +164,7 @@ template <typename T>
 std::int64_t selective_scan_backward_workspace(const SelectiveScanInputs<T>& in) {
   check(in);
   Workspace counted(nullptr);
-  BackwardStore<T>(in, runs_of(in.ragged, run_shift(in), in.reverse), counted);
+  BackwardStore<T>(in, backward_runs(in), counted);
   return counted.bytes();
 }
 
@@ -170,7 +175,8 @@ void selective_scan_backward(const SelectiveScanInputs<T>& in, const SelectiveSc
   require(workspace != nullptr, "selective_scan: the backward pass has no workspace");
   require(in.ragged.tokens() == 0 || (out.dx != nullptr && out.ddelta != nullptr),
           "selective_scan: dx or ddelta is missing");
-  const SequenceRuns runs = runs_of(in.ragged, run_shift(in), in.reverse);
+  const SequenceRuns runs = backward_runs(in);
+  require(runs.places() == 0 || out.run_starts != nullptr, "selective_scan: the runs' starts are missing");
   Workspace memory(workspace);
   const BackwardStore<T> store(in, runs, memory);
   for_each_group(in, [&](const ScanGroup<T>& group) {

@@ -45,6 +45,16 @@ class OnGpu(unittest.TestCase):
                 error = (actual.double().cpu() - expected).norm() / expected.norm()
                 self.assertLess(error.item(), allowed)
 
+    def test_the_backward_pass_finds_by_itself_what_the_forward_pass_may_keep_for_it(self):
+        for dtype in (torch.float32, torch.bfloat16):
+            for states in (5, 8, 16, 40):
+                given = [t.detach() if t is not None else t for t in arguments("cuda", dtype, T=1000, N=states)]
+                y, _, kept = torch.ops.dnamamba.selective_scan_keeping(*given)
+                backward = torch.ops.dnamamba.selective_scan_backward
+                dy = torch.ones_like(y)
+                for expected, actual in zip(backward(dy, None, *given, False, kept), backward(dy, None, *given)):
+                    self.assertTrue(torch.equal(expected, actual))
+
 
 if __name__ == "__main__":
     if not torch.cuda.is_available():
