@@ -15,12 +15,12 @@ namespace {
 constexpr int kThreads = 256;
 constexpr std::int64_t kResidentThreads = 132 * 3 * kThreads;  // of a large GPU
 
-/// Tokens that are loaded together: 64 bytes in flight of every thread, forward, and 32 of each of two streams
-/// backward.
+/// Tokens that are loaded together, a batch ahead of those that are computed: 32 bytes in flight of every thread,
+/// forward, and 16 of each of two streams backward.
 template <typename T, int kVector>
-constexpr int kForwardBatch = std::min<int>(8, 64 / (sizeof(T) * kVector));
+constexpr int kForwardBatch = std::min<int>(8, 32 / (sizeof(T) * kVector));
 template <typename T, int kVector>
-constexpr int kBackwardBatch = std::min<int>(8, 32 / (sizeof(T) * kVector));
+constexpr int kBackwardBatch = std::min<int>(8, 16 / (sizeof(T) * kVector));
 
 /// The last kWidth rows, oldest first.
 template <int kWidth, int kVector>
@@ -90,12 +90,17 @@ __device__ __forceinline__ Window<kWidth, kVector> inputs_before(const CausalCon
   return x;
 }
 
-template <int kTokens, typename T, int kWidth, int kVector>
-__device__ __forceinline__ void forward_tokens(const Taps<kWidth, kVector>& taps, bool silu, const T* from, T* to,
-                                               std::int64_t step, Window<kWidth, kVector>& x) {
-  Packed<T, kVector> loaded[kTokens];
+/// Rows `step` apart.
+template <int kTokens, int kVector, typename T>
+__device__ __forceinline__ void load_tokens(const T* from, std::int64_t step, Packed<T, kVector> (&to)[kTokens]) {
 #pragma unroll
-  for (int t = 0; t < kTokens; ++t) loaded[t] = load_packed<kVector>(from + t * step);
+  for (int t = 0; t < kTokens; ++t) to[t] = load_packed<kVector>(from + t * step);
+}
+
+template <int kTokens, typename T, int kWidth, int kVector>
+__device__ __forceinline__ void forward_tokens(const Taps<kWidth, kVector>& taps, bool silu,
+                                               const Packed<T, kVector> (&loaded)[kTokens], T* to, std::int64_t step,
+                                               Window<kWidth, kVector>& x) {
 #pragma unroll
   for (int t = 0; t < kTokens; ++t) {
     float row[kVector];
@@ -137,11 +142,22 @@ __device__ __forceinline__ void forward_run(const CausalConv1dInputs<T>& in, con
   const std::int64_t step = run.step * in.channels;
   std::int64_t at = (run.row + run.step * run.first) * in.channels + channel;
   std::int64_t left = run.last - run.first;
+  // A batch ahead.
+  Packed<T, kVector> batch[kBatch], next[kBatch];
+  if (left >= kBatch) load_tokens(in.x + at, step, next);
+#pragma unroll 1
   for (; left >= kBatch; left -= kBatch, at += kBatch * step) {
-    forward_tokens<kBatch>(taps, in.silu, in.x + at, out.y + at, step, x);
+#pragma unroll
+    for (int t = 0; t < kBatch; ++t) batch[t] = next[t];
+    if (left >= 2 * kBatch) load_tokens(in.x + at + kBatch * step, step, next);
+    forward_tokens(taps, in.silu, batch, out.y + at, step, x);
   }
 #pragma unroll 1
-  for (; left > 0; --left, at += step) forward_tokens<1>(taps, in.silu, in.x + at, out.y + at, step, x);
+  for (; left > 0; --left, at += step) {
+    Packed<T, kVector> token[1];
+    load_tokens(in.x + at, step, token);
+    forward_tokens(taps, in.silu, token, out.y + at, step, x);
+  }
   if (out.final_state == nullptr || !run.ends_the_sequence()) return;
   float* const state = out.final_state + run.sequence * (kWidth - 1) * in.channels + channel;
 #pragma unroll
@@ -209,30 +225,34 @@ struct BackwardWalk {
   __device__ __forceinline__ void walk(const Run& run) {
     x = inputs_before<kWidth, kVector>(in, run, channel);
     dv = {};
+    std::int64_t p = run.first;
+    for (; p < run.first + kWidth - 1; ++p) token(run, p);
+    if (p + kBatch <= run.last) p = batches(run, p);
     // Past the run's end go on what its last inputs wait for.
-    for (std::int64_t p = run.first; p < run.last + kWidth - 1;) {
-      if (p >= run.first + kWidth - 1 && p + kBatch <= run.last) {
-        batch(run, p);
-        p += kBatch;
-      } else {
-        token(run, p);
-        ++p;
-      }
-    }
+    for (; p < run.last + kWidth - 1; ++p) token(run, p);
   }
 
-  /// Positions p ... p + kBatch - 1, all of this run, as are the inputs whose gradients they complete.
-  __device__ __forceinline__ void batch(const Run& run, std::int64_t p) {
+  /// Positions from p on, kBatch at a time, all of this run, as are the inputs whose gradients they complete. The first
+  /// position that is left.
+  __device__ __forceinline__ std::int64_t batches(const Run& run, std::int64_t p) {
     const std::int64_t step = run.step * in.channels;
-    const std::int64_t at = (run.row + run.step * p) * in.channels + channel;
-    const T *from_x = in.x + at, *from_dy = out.dy + at;
-    T* dx = out.dx + (at - (kWidth - 1) * step);
-    Packed<T, kVector> xs[kBatch], dys[kBatch];
+    std::int64_t at = (run.row + run.step * p) * in.channels + channel;
+    Packed<T, kVector> xs[kBatch], dys[kBatch], next_xs[kBatch], next_dys[kBatch];
+    load_tokens(in.x + at, step, next_xs), load_tokens(out.dy + at, step, next_dys);
+#pragma unroll 1
+    for (; p + kBatch <= run.last; p += kBatch, at += kBatch * step) {
 #pragma unroll
-    for (int t = 0; t < kBatch; ++t, from_x += step, from_dy += step) {
-      xs[t] = load_packed<kVector>(from_x);
-      dys[t] = load_packed<kVector>(from_dy);
+      for (int t = 0; t < kBatch; ++t) xs[t] = next_xs[t], dys[t] = next_dys[t];
+      if (p + 2 * kBatch <= run.last) {
+        load_tokens(in.x + at + kBatch * step, step, next_xs), load_tokens(out.dy + at + kBatch * step, step, next_dys);
+      }
+      batch(xs, dys, step, out.dx + (at - (kWidth - 1) * step));
     }
+    return p;
+  }
+
+  __device__ __forceinline__ void batch(const Packed<T, kVector> (&xs)[kBatch], const Packed<T, kVector> (&dys)[kBatch],
+                                        std::int64_t step, T* dx) {
 #pragma unroll
     for (int t = 0; t < kBatch; ++t, dx += step) {
       float row[kVector];
