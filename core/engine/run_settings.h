@@ -28,7 +28,7 @@ struct Compute {
   }
   /// The same with a graph: some 50 kB a token of a network of 8 layers of 256.
   [[nodiscard]] std::int64_t training_segment(std::int64_t asked) const {
-    return asked > 0 ? asked : device.is_cuda() ? 121'856 : 16'384;
+    return asked > 0 ? asked : device.is_cuda() ? 114'688 : 16'384;
   }
 };
 
