@@ -5,6 +5,11 @@
 #include "core/base/error.h"
 
 namespace dnamamba::train {
+namespace {
+
+constexpr std::int64_t kMostAhead = 1 << 22;  // tokens of a step that are drawn before it is its turn: 25 MB
+
+}  // namespace
 
 TrainingData::TrainingData(const DataOptions& options, const tokens::Tokenizer& tokenizer, std::int64_t steps)
     : options_(options),
@@ -47,6 +52,19 @@ const SegmentSampler& TrainingData::sampler_of(std::int64_t context) {
 }
 
 std::vector<NextTokenBatch> TrainingData::draw(std::int64_t step, std::int64_t micro_batch) {
+  std::vector<NextTokenBatch> batches;
+  if (ahead_.batches.valid()) batches = ahead_.batches.get();
+  if (batches.empty() || ahead_.step != step || ahead_.micro_batch != micro_batch)
+    batches = draw_now(step, micro_batch);
+  std::int64_t tokens = 0;
+  for (const NextTokenBatch& batch : batches) tokens += batch.inputs.token_count();
+  if (step + 1 < steps_ && tokens <= kMostAhead)
+    ahead_ = {step + 1, micro_batch,
+              std::async(std::launch::async, [=, this] { return draw_now(step + 1, micro_batch); })};
+  return batches;
+}
+
+std::vector<NextTokenBatch> TrainingData::draw_now(std::int64_t step, std::int64_t micro_batch) {
   const std::int64_t context = context_at(options_, longest_, steps_, step);
   const SegmentSampler& sampler = sampler_of(context);
   const std::int64_t room = std::max(context, std::int64_t{1});  // for one more
