@@ -45,11 +45,11 @@ class Pretrain : public ::testing::Test {
 
   PretrainOptions options(const std::string& output) const {
     PretrainOptions options;
-    options.inputs = {training_};
-    options.validation = {held_out_};
+    options.data.inputs = {training_};
+    options.data.validation = {held_out_};
     options.output = folder_.file(output);
-    options.context = 48;
-    options.batch = 200;
+    options.data.context = 48;
+    options.data.batch = 200;
     options.micro_batch = 100;
     options.segment = 1'000;
     options.optimiser.steps = 6;
@@ -121,10 +121,10 @@ TEST_F(Pretrain, ACheckpointOfOtherSettingsIsRefusedByTheirName) {
     return error_text<base::Error>([&] { pretrain(changed, new_model(), ignore); });
   };
   EXPECT_THAT(refusal([](PretrainOptions& o) { o.optimiser.rate = 0.5; }), AllOf(HasSubstr("rate = 0.01, not 0.5")));
-  EXPECT_THAT(refusal([](PretrainOptions& o) { o.context = 24; }), HasSubstr("context = 48, not 24"));
-  EXPECT_THAT(refusal([](PretrainOptions& o) { o.seed = 2; }), HasSubstr("seed"));
-  EXPECT_THAT(refusal([](PretrainOptions& o) { o.inputs.push_back(o.inputs[0]); }), HasSubstr("inputs"));
-  EXPECT_THAT(refusal([](PretrainOptions& o) { o.reverse_complement = false; }), HasSubstr("reverse_complement"));
+  EXPECT_THAT(refusal([](PretrainOptions& o) { o.data.context = 24; }), HasSubstr("context = 48, not 24"));
+  EXPECT_THAT(refusal([](PretrainOptions& o) { o.data.seed = 2; }), HasSubstr("seed"));
+  EXPECT_THAT(refusal([](PretrainOptions& o) { o.data.inputs.push_back(o.data.inputs[0]); }), HasSubstr("inputs"));
+  EXPECT_THAT(refusal([](PretrainOptions& o) { o.data.reverse_complement = false; }), HasSubstr("reverse_complement"));
   model::Model wider = new_model();
   wider.config = model::mamba1_config(24, 2);
   wider.parameters = model::initialise_parameters(wider.config, 5);
@@ -202,9 +202,9 @@ TEST_F(Pretrain, LearnsWhatRepeats) {
   std::string repeat;
   for (int i = 0; i < 200; ++i) repeat += "GATTACA";
   PretrainOptions options = this->options("model");
-  options.inputs = {test::write_fasta(folder_, "repeat.fa", {{"r", repeat}})};
-  options.validation = options.inputs;
-  options.reverse_complement = false;
+  options.data.inputs = {test::write_fasta(folder_, "repeat.fa", {{"r", repeat}})};
+  options.data.validation = options.data.inputs;
+  options.data.reverse_complement = false;
   options.optimiser.steps = 60;
   std::vector<double> bits;
   const PretrainResult result =
@@ -212,7 +212,7 @@ TEST_F(Pretrain, LearnsWhatRepeats) {
   ASSERT_EQ(bits.size(), 60u);
   EXPECT_GT(bits.front(), 2.0);
   EXPECT_LT(bits.back(), 0.5);
-  EXPECT_LT(result.validation.at(options.validation[0]), 0.5);
+  EXPECT_LT(result.validation.at(options.data.validation[0]), 0.5);
 }
 
 TEST_F(Pretrain, AnExistingFolderIsKeptUnlessForced) {
@@ -220,7 +220,7 @@ TEST_F(Pretrain, AnExistingFolderIsKeptUnlessForced) {
   options.optimiser.steps = 1;
   pretrain(options, new_model(), ignore);
   const std::string before = content_of(folder_.file("model/model.safetensors"));
-  options.seed = 2;
+  options.data.seed = 2;
   EXPECT_THAT(error_text<base::IoError>([&] { pretrain(options, new_model(), ignore); }),
               AllOf(HasSubstr(options.output), HasSubstr("--force")));
   EXPECT_EQ(content_of(folder_.file("model/model.safetensors")), before);
@@ -239,7 +239,7 @@ TEST_F(Pretrain, ALossThatIsNotFiniteEndsTheRunAndNamesTheStep) {
 
 TEST_F(Pretrain, InputWithoutTwoBasesIsAnError) {
   PretrainOptions options = this->options("model");
-  options.inputs = {folder_.write("short.fa", ">a\nA\n>b\nC\n")};
+  options.data.inputs = {folder_.write("short.fa", ">a\nA\n>b\nC\n")};
   EXPECT_THAT(error_text<base::Error>([&] { pretrain(options, new_model(), ignore); }), HasSubstr("2 bases"));
 }
 
