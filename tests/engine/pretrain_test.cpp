@@ -125,6 +125,14 @@ TEST_F(Pretrain, ACheckpointOfOtherSettingsIsRefusedByTheirName) {
   EXPECT_THAT(refusal([](PretrainOptions& o) { o.data.seed = 2; }), HasSubstr("seed"));
   EXPECT_THAT(refusal([](PretrainOptions& o) { o.data.inputs.push_back(o.data.inputs[0]); }), HasSubstr("inputs"));
   EXPECT_THAT(refusal([](PretrainOptions& o) { o.data.reverse_complement = false; }), HasSubstr("reverse_complement"));
+  EXPECT_THAT(refusal([](PretrainOptions& o) { o.data.sample_by = train::SampleBy::kSequence; }),
+              HasSubstr("sample_by"));
+  EXPECT_THAT(refusal([](PretrainOptions& o) { o.data.weights["train.fa"] = 2; }), HasSubstr("weights"));
+  EXPECT_THAT(refusal([](PretrainOptions& o) { o.data.context_start = 8; }), HasSubstr("context_start"));
+  EXPECT_THAT(refusal([](PretrainOptions& o) { o.data.soft_mask_weight = 0.5; }), HasSubstr("soft_mask_weight"));
+  EXPECT_THAT(refusal([](PretrainOptions& o) { o.data.hold_out.regions.push_back(io::parse_region("y")); }),
+              HasSubstr("hold_out"));
+  EXPECT_THAT(refusal([](PretrainOptions& o) { o.data.hold_out.fraction = 0.5; }), HasSubstr("hold_out_fraction"));
   model::Model wider = new_model();
   wider.config = model::mamba1_config(24, 2);
   wider.parameters = model::initialise_parameters(wider.config, 5);
@@ -162,6 +170,23 @@ TEST_F(Pretrain, ContextsStreamedInSegmentsTrainTheSameWeights) {
     const at::Tensor way = tensor.sub(begun.at(name)), expected_way = expected.at(name).sub(begun.at(name));
     EXPECT_LT(test::relative_error(way, expected_way), 1e-3) << name;
   }
+}
+
+TEST_F(Pretrain, WholeRecordsAndSoftMaskedBasesTrainInTwoPiecesToTheSameBits) {
+  PretrainOptions whole = options("whole");
+  whole.data.inputs = {test::write_fasta(folder_, "masked.fa", {{"u", "ACGTacgtaaccNNacGTTGCA"}, {"v", "acgtacgt"}})};
+  whole.data.context = 0;
+  whole.data.context_start = 5;
+  whole.data.context_warmup = 0.5;
+  whole.data.soft_mask_weight = 0;  // a step may weigh nothing
+  whole.data.batch = 8;
+  PretrainOptions pieces = whole;
+  pretrain(whole, new_model(), ignore);
+  pieces.output = folder_.file("pieces");
+  pieces.checkpoint = folder_.file("checkpoint");
+  pieces.time_limit = 1e-9;
+  for (int i = 0; i < 6; ++i) pretrain(pieces, new_model(), ignore);
+  EXPECT_EQ(content_of(folder_.file("pieces/model.safetensors")), content_of(folder_.file("whole/model.safetensors")));
 }
 
 TEST_F(Pretrain, MicroBatchesMakeNoDifferenceButRounding) {
