@@ -38,14 +38,18 @@ class Choice {
     std::sort(ranges.begin(), ranges.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
     return ranges;
   }
+  [[nodiscard]] std::int64_t blocks() const { return blocks_; }
 
  private:
-  void add_blocks(const std::string& name, std::int64_t length, std::vector<tokens::Range>& ranges) const {
+  void add_blocks(const std::string& name, std::int64_t length, std::vector<tokens::Range>& ranges) {
     const std::uint64_t of_name = mixed(hash_of(name) ^ mixed(seed_));
     for (std::int64_t i = 0, begin = 0; begin < length; ++i, begin += options_.block) {
       const double chance = static_cast<double>(mixed(of_name + static_cast<std::uint64_t>(i)) >> 11) * 0x1p-53;
       const std::int64_t end = length - begin > options_.block ? begin + options_.block : length;
-      if (chance < options_.fraction) ranges.push_back({begin, end});
+      if (chance < options_.fraction) {
+        ranges.push_back({begin, end});
+        ++blocks_;
+      }
       if (end == length) return;  // so that `begin` can't overflow
     }
   }
@@ -53,6 +57,7 @@ class Choice {
   const HoldOutOptions& options_;
   std::uint64_t seed_;
   io::RegionList& regions_;
+  std::int64_t blocks_ = 0;  // held out so far
 };
 
 // Adds the sequence's pieces; `ranges` by their begin.
@@ -86,7 +91,7 @@ std::vector<DividedFile> divide(const TrainingFiles& files, const HoldOutOptions
     any_left = any_left || !divided[i].training.empty();
   }
   regions.require_all_found("the training files");
-  if (options.fraction > 0 && !any_held_out)
+  if (options.fraction > 0 && choice.blocks() == 0)
     throw base::Error(base::concat("--hold-out-fraction ", options.fraction, " of blocks of ", options.block,
                                    " bases holds out none: give more, or a smaller --hold-out-block"));
   if (any_held_out && !any_left) throw base::Error("all bases are held out: none are left to train on");

@@ -97,6 +97,7 @@ TEST(Divide, RefusesWhatHoldsOutNothingOrEverything) {
   EXPECT_THAT(refusal(held_out({"x:200-300"})), HasSubstr("begins behind the end"));
   EXPECT_THAT(refusal(held_out({"x"})), HasSubstr("all bases are held out"));
   EXPECT_THAT(refusal(held_out({}, 1e-9)), HasSubstr("--hold-out-block"));
+  EXPECT_THAT(refusal(held_out({"x:1-5"}, 1e-9)), HasSubstr("--hold-out-block"));
 }
 
 TEST(SegmentSampler, NeverReadsAHeldOutBaseAndReadsEveryOther) {
