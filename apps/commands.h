@@ -8,6 +8,7 @@ namespace dnamamba::apps {
 int run_embed(const Arguments& arguments);
 int run_score(const Arguments& arguments);
 int run_generate(const Arguments& arguments);
+int run_pack(const Arguments& arguments);
 int run_pretrain(const Arguments& arguments);
 int run_models(const Arguments& arguments);
 int run_info(const Arguments& arguments);

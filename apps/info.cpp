@@ -2,6 +2,7 @@
 #include <array>
 #include <cctype>
 #include <filesystem>
+#include <functional>
 #include <iomanip>
 #include <iostream>
 #include <optional>
@@ -12,8 +13,12 @@
 #include "apps/commands.h"
 #include "apps/input_options.h"
 #include "apps/progress.h"
+#include "apps/read_counts.h"
+#include "apps/stored_records.h"
 #include "core/base/error.h"
+#include "core/base/stop.h"
 #include "core/io/sequence_reader.h"
+#include "core/tokens/token_store.h"
 
 namespace dnamamba::apps {
 namespace {
@@ -29,9 +34,9 @@ std::optional<InfoCommand> parse_info(const Arguments& arguments) {
   namespace po = cli::po;
   InfoCommand command;
   cli::Description description(
-      "info", "[options] FILES|MODELS...",
-      "Says what sequence files hold, read to the end, so that a damaged one is found; and what a model "
-      "folder is.");
+      "info", "[options] FILES|STORES|MODELS...",
+      "Says what sequence files and token stores hold, read to the end, so that a damaged one is found; and what a "
+      "model folder is.");
   description.positional("inputs", po::value(&command.inputs)->value_name("FILE|MODEL"));
   cli::add_input(description.group("Input"), &command.input);
   description.group("Output").add_options()("records", po::bool_switch(&command.records),
@@ -81,9 +86,10 @@ class BaseCounts {
   std::array<std::array<std::int64_t, 256>, 4> tables_{};
 };
 
-void write_fasta(const std::string& path, const io::SequenceReaderOptions& reading) {
-  io::SequenceReader reader(path, reading);
-  while (const auto chunk = reader.next()) {
+using NextChunk = std::function<std::optional<io::SequenceChunk>()>;
+
+void write_fasta(const NextChunk& next) {
+  while (const auto chunk = next()) {
     if (chunk->offset == 0)
       std::cout << '>' << chunk->name << (chunk->description.empty() ? "" : " ") << chunk->description << '\n';
     std::cout << chunk->bases;
@@ -94,34 +100,73 @@ void write_fasta(const std::string& path, const io::SequenceReaderOptions& readi
 
 constexpr std::int64_t kBasesPerLook = 1 << 16;  // at the clock: reads are short
 
-void show_sequences(const std::string& path, const io::SequenceReaderOptions& reading, bool records) {
-  io::SequenceReader reader(path, reading);
-  BaseCounts all, record;
-  std::int64_t longest = 0, shortest = -1, bases = 0, shown = 0;
+struct Totals {
+  BaseCounts bases;
+  std::int64_t records = 0, longest = 0, shortest = -1;
+};
+
+// Reads to the end; a line for each record if that is wanted.
+Totals count(const NextChunk& next, bool records) {
+  Totals totals;
+  BaseCounts record;
+  std::int64_t bases = 0, shown = 0;
   Progress progress("info", "bases");
   if (records) std::cout << "#record\tlength\tgc\tn\tsoft_masked\n";
-  while (const auto chunk = reader.next()) {
-    (records ? record : all).add(chunk->bases);
+  while (const auto chunk = next()) {
+    (records ? record : totals.bases).add(chunk->bases);
     bases += static_cast<std::int64_t>(chunk->bases.size());
     if (bases - shown >= kBasesPerLook) progress.update(shown = bases);
     if (!chunk->ends_record) continue;
     const std::int64_t length = chunk->offset + static_cast<std::int64_t>(chunk->bases.size());
-    longest = std::max(longest, length);
-    shortest = shortest < 0 ? length : std::min(shortest, length);
+    ++totals.records;
+    totals.longest = std::max(totals.longest, length);
+    totals.shortest = totals.shortest < 0 ? length : std::min(totals.shortest, length);
     if (!records) continue;
     std::cout << chunk->name << "\t" << length << "\t" << std::fixed << std::setprecision(2) << record.gc() << "\t"
               << record.of("Nn") << "\t" << record.masked() << "\n";
     record = {};
   }
-  if (records) return;
-  std::cout << path << "\n  format       " << io::format_name(reader.format()) << "\n  records      "
-            << reader.records_read() << "\n  bases        " << all.total() << "\n  longest      " << longest
-            << "\n  shortest     " << shortest << std::fixed << std::setprecision(2) << "\n  GC           " << all.gc()
-            << " %\n  N            " << all.of("Nn") << "\n  soft-masked  " << all.masked() << "\n  other        "
-            << all.total() - all.of("ACGTUNacgtun") << "\n";
+  return totals;
+}
+
+void show(const Totals& totals) {
+  const BaseCounts& all = totals.bases;
+  std::cout << "\n  records      " << totals.records << "\n  bases        " << all.total() << "\n  longest      "
+            << totals.longest << "\n  shortest     " << totals.shortest << std::fixed << std::setprecision(2)
+            << "\n  GC           " << all.gc() << " %\n  N            " << all.of("Nn") << "\n  soft-masked  "
+            << all.masked() << "\n  other        " << all.total() - all.of("ACGTUNacgtun") << "\n";
+}
+
+void show_sequences(const std::string& path, const InfoCommand& command, const io::SequenceReaderOptions& reading) {
+  io::SequenceReader reader(path, reading);
+  const NextChunk next = [&] { return reader.next(); };
+  if (command.bases) return write_fasta(next);
+  const Totals totals = count(next, command.records);
+  if (command.records) return;
+  std::cout << path << "\n  format       " << io::format_name(reader.format());
+  show(totals);
   if (reader.left_out() > 0)
     std::cout << "  left out     " << reader.left_out()
               << " alignments (--exclude-flags, --min-mapq, or without bases)\n";
+}
+
+void show_store(const std::string& path, const InfoCommand& command) {
+  cli::require(command.input.regions.empty() && command.input.regions_file.empty(),
+               path + ": regions are cut out of sequence files, not of token stores");
+  const tokens::TokenStore store(path);
+  StoredRecords stored(store);
+  const NextChunk next = [&] {
+    base::throw_if_stopped();
+    return stored.next();
+  };
+  if (command.bases) return write_fasta(next);
+  const Totals totals = count(next, command.records);
+  if (command.records) return;
+  std::cout << path << "\n  format       token store, version " << tokens::kStoreVersion << "\n  alphabet     "
+            << store.alphabet().name() << "\n  files        " << store.sources().size();
+  show(totals);
+  for (const auto& source : store.sources())
+    std::cout << "  packed from  " << source.name << " (" << counted(source.sequences, "record") << ")\n";
 }
 
 }  // namespace
@@ -133,10 +178,10 @@ int run_info(const Arguments& arguments) {
   for (const std::string& input : command->inputs) {
     if (std::filesystem::is_directory(input)) {
       run_models({"show", input});
-    } else if (command->bases) {
-      write_fasta(input, reading);
+    } else if (tokens::is_token_store(input)) {
+      show_store(input, *command);
     } else {
-      show_sequences(input, reading, command->records);
+      show_sequences(input, *command, reading);
     }
   }
   return 0;

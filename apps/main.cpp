@@ -32,6 +32,7 @@ constexpr Command kCommands[] = {
     {"embed", "sequences to vectors: one a record, or one a window", run_embed},
     {"score", "how much of a surprise each base is to the model", run_score},
     {"generate", "draws sequences from a model, base after base", run_generate},
+    {"pack", "sequence files to one compressed store to train on", run_pack},
     {"pretrain", "trains a model to predict the next base", run_pretrain},
     {"models", "lists, shows, checks and exports models", run_models},
     {"info", "what a sequence file or a model holds", run_info},

@@ -10,6 +10,7 @@
 
 #include "apps/commands.h"
 #include "apps/progress.h"
+#include "apps/training_data_options.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/engine/pretrain.h"
@@ -22,6 +23,7 @@ namespace {
 /// What `dnamamba pretrain` was asked for. The defaults here are the defaults of the command line.
 struct PretrainCommand {
   engine::PretrainOptions job;
+  cli::TrainingDataWords data;
   std::string model;  // begins from it
   std::string architecture;
   std::int64_t d_model = 128;
@@ -31,10 +33,6 @@ struct PretrainCommand {
   std::int64_t expand = 2;
   std::int64_t headdim = 64;
   std::string alphabet = "dnamamba";
-  std::string sample_by = "length";
-  std::string invalid = "error";
-  bool one_strand = false;
-  std::int64_t seed = 1;
   std::int64_t threads = 0;
   std::string device = "auto", precision = "auto";
   std::int64_t micro_batch = 0, segment = 0;  // 0: what suits the device
@@ -49,11 +47,9 @@ std::optional<PretrainCommand> parse_pretrain(const Arguments& arguments) {
                                "Trains a model to predict the next base. Contexts may be of any length: beyond "
                                "--segment they are streamed, with the exact "
                                "gradient, in the memory of one segment.");
-  description.positional("sequences", po::value(&job.inputs));
   auto& files = description.group("Files");
   cli::add_output(files, &job.output, &job.force, "folder of the model");
-  files.add_options()("validation", po::value(&job.validation)->composing()->value_name("FILE"),
-                      "sequences to measure bits per base on, never trained on; again for more files")(
+  files.add_options()(
       "checkpoint", po::value(&job.checkpoint)->value_name("FOLDER"),
       "where to save what the run needs to go on; if it is there, the run goes on from it, to the same bits")(
       "save-every", cli::number(&job.save_every, 0)->value_name("STEPS"), "0: when stopped only")(
@@ -77,8 +73,6 @@ std::optional<PretrainCommand> parse_pretrain(const Arguments& arguments) {
   description.group("Training")
       .add_options()("steps", cli::number(&job.optimiser.steps, 1)->value_name("N"),
                      "optimiser steps, the length of the schedule")(
-          "context", cli::number(&job.context, 1)->value_name("BASES"), "length of a training sequence")(
-          "batch", cli::number(&job.batch, 1)->value_name("TOKENS"), "of an optimiser step")(
           "micro-batch", cli::number(&command.micro_batch, 0)->default_value(0, "auto")->value_name("TOKENS"),
           "computed at a time")(
           "rate", po::value(&job.optimiser.rate)->default_value(job.optimiser.rate, "0.004")->value_name("X"),
@@ -89,13 +83,11 @@ std::optional<PretrainCommand> parse_pretrain(const Arguments& arguments) {
           po::value(&job.optimiser.weight_decay)->default_value(job.optimiser.weight_decay, "0.1")->value_name("X"),
           "not on norms, biases, A_log, D and the embedding")(
           "clip", po::value(&job.optimiser.clip)->default_value(job.optimiser.clip, "1")->value_name("X"),
-          "largest norm of the gradient; 0: none")("sample-by", cli::choice(&command.sample_by, {"length", "file"}),
-                                                   "a file's chance: by its length, or all alike")(
-          "one-strand", po::bool_switch(&command.one_strand), "train on sequences as they are, not on either strand")(
-          "invalid", cli::choice(&command.invalid, {"error", "n", "drop"}), "letters that are no IUPAC code")(
-          "validate-every", cli::number(&job.validate_every, 0)->value_name("STEPS"), "0: at the end")(
+          "largest norm of the gradient; 0: none");
+  cli::add_training_data(description, &job.data, &command.data);
+  description.group("Validation")
+      .add_options()("validate-every", cli::number(&job.validate_every, 0)->value_name("STEPS"), "0: at the end")(
           "validation-context", cli::number(&job.validation_context, 0)->value_name("BASES"), "0: the whole record");
-  cli::add_seed(description.group("Training"), &command.seed);
   auto& running = description.group("Running");
   cli::add_threads(running, &command.threads);
   cli::add_device(running, &command.device);
@@ -104,14 +96,16 @@ std::optional<PretrainCommand> parse_pretrain(const Arguments& arguments) {
   description.example("a small model of a genome, in minutes on a laptop",
                       "dnamamba pretrain genome.fa.gz --steps 300 -o my-model");
   description.example(
-      "with held-out sequences, in a run that may be stopped at any time",
+      "with held-out files, in a run that may be stopped at any time",
       "dnamamba pretrain train/*.fa.gz --validation held-out.fa.gz --checkpoint run --save-every 100 -o my-model");
+  description.example("of many genomes, all alike, with a fiftieth of each held out",
+                      "dnamamba pretrain genomes.dnaz --sample-by file --hold-out-fraction 0.02 -o my-model");
   description.example("a Mamba-2 network", "dnamamba pretrain genome.fa.gz --mixer mamba2 -o my-mamba2");
   description.example("contexts of a million bases in the memory of 16,384",
                       "dnamamba pretrain chromosome.fa --context 1M --batch 1M --segment 16384 -o long-model");
   po::variables_map given;
   if (!cli::parse(arguments, description, &given)) return std::nullopt;
-  cli::require(!job.inputs.empty(), "no input: give FASTA or FASTQ files");
+  cli::fill_training_data(command.data, &job.data);
   cli::require(given.count("output") > 0 && !job.output.empty() && job.output != "-",
                "no output: name the model's folder with -o");
   cli::require(job.optimiser.rate > 0 && std::isfinite(job.optimiser.rate), "--rate must be positive");
@@ -124,10 +118,6 @@ std::optional<PretrainCommand> parse_pretrain(const Arguments& arguments) {
   cli::require(job.time_limit >= 0, "--time-limit can't be negative");
   cli::require(job.time_limit == 0 || !job.checkpoint.empty(), "--time-limit needs --checkpoint, or the work is lost");
   cli::require(job.save_every == 0 || !job.checkpoint.empty(), "--save-every needs --checkpoint");
-  job.sample_by = command.sample_by == "length" ? train::SampleBy::kLength : train::SampleBy::kFile;
-  job.reverse_complement = !command.one_strand;
-  job.invalid = tokens::parse_invalid_policy(command.invalid);
-  job.seed = static_cast<std::uint64_t>(command.seed);
   return command;
 }
 
@@ -162,7 +152,7 @@ model::Model initial_model(const PretrainCommand& command) {
   model.alphabet = tokens::Alphabet::named_or_file(command.alphabet);
   model.config = architecture_of(command, *model.alphabet);
   cli::require(model.alphabet->vocabulary() <= model.config.vocabulary, "the alphabet has more ids than the model");
-  model.parameters = model::initialise_parameters(model.config, static_cast<std::uint64_t>(command.seed));
+  model.parameters = model::initialise_parameters(model.config, command.job.data.seed);
   return model;
 }
 

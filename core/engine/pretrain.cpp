@@ -17,38 +17,42 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-std::vector<train::TrainingFile> read_files(const std::vector<std::string>& paths, const tokens::Tokenizer& tokenizer) {
-  std::vector<train::TrainingFile> files;
-  for (const std::string& path : paths) {
-    files.push_back(train::read_training_file(path, tokenizer));
-    base::log_debug(
-        base::concat(path, ": ", files.back().sequences.size(), " records, ", files.back().tokens(), " bases"));
-  }
-  return files;
+json settings_of(const train::DataOptions& data) {
+  json hold_out = json::array();
+  for (const io::Region& region : data.hold_out.regions) hold_out.push_back(region.given);
+  return {{"inputs", data.inputs},
+          {"weights", data.weights},
+          {"sample_by", train::name_of(data.sample_by)},
+          {"context", data.context},
+          {"context_start", data.context_start},
+          {"context_warmup", data.context_warmup},
+          {"batch", data.batch},
+          {"reverse_complement", data.reverse_complement},
+          {"soft_mask_weight", data.soft_mask_weight},
+          {"hold_out", hold_out},
+          {"hold_out_fraction", data.hold_out.fraction},
+          {"hold_out_block", data.hold_out.block},
+          {"seed", data.seed}};
 }
 
 // What two runs must share to be one run in two pieces.
 json settings_of(const PretrainOptions& options, const model::Model& model) {
   const train::AdamWOptions& o = options.optimiser;
-  return {{"inputs", options.inputs},
-          {"model", model::config_to_json(model.config)},
-          {"context", options.context},
-          {"batch", options.batch},
-          {"micro_batch", options.micro_batch},
-          {"segment", options.segment},
-          {"device", options.compute.device.is_cuda() ? "cuda" : "cpu"},
-          {"activations", c10::toString(options.compute.activations)},
-          {"sample_by", options.sample_by == train::SampleBy::kLength ? "length" : "file"},
-          {"reverse_complement", options.reverse_complement},
-          {"seed", options.seed},
-          {"steps", o.steps},
-          {"rate", o.rate},
-          {"final_rate", o.final_rate},
-          {"warmup", o.warmup},
-          {"weight_decay", o.weight_decay},
-          {"beta1", o.beta1},
-          {"beta2", o.beta2},
-          {"clip", o.clip}};
+  json settings = {{"model", model::config_to_json(model.config)},
+                   {"micro_batch", options.micro_batch},
+                   {"segment", options.segment},
+                   {"device", options.compute.device.is_cuda() ? "cuda" : "cpu"},
+                   {"activations", c10::toString(options.compute.activations)},
+                   {"steps", o.steps},
+                   {"rate", o.rate},
+                   {"final_rate", o.final_rate},
+                   {"warmup", o.warmup},
+                   {"weight_decay", o.weight_decay},
+                   {"beta1", o.beta1},
+                   {"beta2", o.beta2},
+                   {"clip", o.clip}};
+  settings.update(settings_of(options.data));
+  return settings;
 }
 
 class Run {
@@ -59,11 +63,7 @@ class Run {
         settings_(settings_of(options, model_)),
         progress_(progress),
         moments_(resume_and_place()),
-        tokenizer_(*model_.alphabet, options.invalid),
-        training_(read_files(options.inputs, tokenizer_)),
-        validation_(read_files(options.validation, tokenizer_)),
-        sampler_(training_, *model_.alphabet,
-                 {options.context, options.sample_by, options.reverse_complement, options.seed}),
+        data_(options.data, tokens::Tokenizer(*model_.alphabet, options.data.invalid), options.optimiser.steps),
         optimiser_(model_.config, model_.parameters, options.optimiser),
         backbone_(model_.config, model_.parameters, model_.activations) {
     if (done_ > 0) optimiser_.set_moments(moments_);
@@ -122,23 +122,9 @@ class Run {
           base::concat("step ", done_, " is saved in ", options_.checkpoint, "; the same command goes on from it"));
   }
 
-  // The step's sequences in batches that are computed one after the other; all weights are known before the first
-  // gradient.
-  std::vector<train::NextTokenBatch> draw() const {
-    std::vector<train::NextTokenBatch> batches(1);
-    const std::int64_t sequences = std::max(options_.batch / options_.context, std::int64_t{1});
-    for (std::int64_t i = 0; i < sequences; ++i) {
-      const auto sequence = sampler_.draw(done_, i);
-      const std::int64_t now = batches.back().inputs.token_count();
-      if (now > 0 && now + static_cast<std::int64_t>(sequence.size()) - 1 > options_.micro_batch)
-        batches.emplace_back();
-      batches.back().append(sequence, *model_.alphabet);
-    }
-    return batches;
-  }
-
   void step(PretrainReport& report) {
-    const std::vector<train::NextTokenBatch> batches = draw();
+    // All weights are known before the first gradient.
+    const std::vector<train::NextTokenBatch> batches = data_.draw(done_, options_.micro_batch);
     double total_weight = 0;
     for (const auto& batch : batches) total_weight += batch.total_weight();
     train::LossSum sum;
@@ -163,9 +149,9 @@ class Run {
   }
 
   void validate(PretrainReport& report) {
-    for (const train::TrainingFile& file : validation_)
-      report.validation[file.path] = train::bits_per_base(
-          train::validate(backbone_, file, *model_.alphabet, {options_.validation_context, options_.segment}));
+    for (const train::ValidationSet& set : data_.validation())
+      report.validation[set.name] = train::bits_per_base(
+          train::validate(backbone_, set, *model_.alphabet, {options_.validation_context, options_.segment}));
     if (!report.validation.empty())
       history_.push_back({{"step", done_}, {"validation", report.validation}, {"tokens", tokens_}});
   }
@@ -178,9 +164,7 @@ class Run {
   std::int64_t tokens_ = 0;  // trained on
   json history_ = json::array();
   files::TensorMap moments_;
-  tokens::Tokenizer tokenizer_;
-  std::vector<train::TrainingFile> training_, validation_;
-  train::SegmentSampler sampler_;
+  train::TrainingData data_;
   train::AdamW optimiser_;
   model::Backbone backbone_;
 };

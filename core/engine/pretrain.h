@@ -10,30 +10,23 @@
 #include "core/engine/run_settings.h"
 #include "core/model/model_folder.h"
 #include "core/train/adamw.h"
-#include "core/train/segment_sampler.h"
+#include "core/train/training_data.h"
 
 namespace dnamamba::engine {
 
 struct PretrainOptions {
-  std::vector<std::string> inputs;      ///< FASTA, FASTQ
-  std::vector<std::string> validation;  ///< the same; never trained on
-  std::string output;                   ///< the model's folder
+  train::DataOptions data;
+  std::string output;  ///< the model's folder
   bool force = false;
-  std::int64_t context = 1024;  ///< bases a training sequence has before its last target
-  std::int64_t batch = 65'536;  ///< tokens of an optimiser step
   Compute compute;
-  std::int64_t micro_batch = 16'384;  ///< tokens computed at a time, whole sequences
-  std::int64_t segment = 16'384;      ///< longer contexts are streamed in segments of this many tokens
-  train::SampleBy sample_by = train::SampleBy::kLength;
-  bool reverse_complement = true;
-  std::uint64_t seed = 1;
+  std::int64_t micro_batch = 16'384;    ///< tokens computed at a time, whole sequences
+  std::int64_t segment = 16'384;        ///< longer contexts are streamed in segments of this many tokens
   train::AdamWOptions optimiser;        ///< its `steps` is the length of the run
   std::int64_t validate_every = 0;      ///< steps; 0: at the end only
   std::int64_t validation_context = 0;  ///< as train::ValidationOptions
   std::string checkpoint;               ///< folder; empty: none
   std::int64_t save_every = 0;          ///< steps; 0: when stopped and at the end only
   double time_limit = 0;                ///< seconds of training; 0: none
-  tokens::InvalidPolicy invalid = tokens::InvalidPolicy::kError;
 };
 
 /// What a step, and now and then a validation, came to.

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -88,14 +89,17 @@ void rename_to_target(const fs::path& temporary, const fs::path& target, bool fo
 
 }  // namespace
 
-AtomicFile::AtomicFile(fs::path target, bool force)
-    : target_(std::move(target)), name_(target_.string()), force_(force) {
+AtomicFile::AtomicFile(fs::path target, bool force) : AtomicFile(std::move(target), force, false) {}
+
+AtomicFile::AtomicFile(fs::path target, bool force, bool keeps)
+    : target_(std::move(target)), name_(target_.string()), force_(force), keeps_(keeps) {
   if (target_.empty()) throw IoError("an output file with an empty name");
   std::error_code error;
   const fs::file_status status = fs::status(target_, error);
   if (fs::is_regular_file(status) && fs::is_symlink(target_, error)) target_ = fs::canonical(target_);
   if (fs::is_directory(status)) throw IoError(concat(name_, ": is a folder, not a file"));
   if (fs::exists(status) && !fs::is_regular_file(status)) {
+    if (keeps_) throw IoError(concat(name_, ": is a pipe or a device; this format needs a file"));
     in_place_ = true;
     file_ = Descriptor(::open(target_.c_str(), O_WRONLY | O_CLOEXEC));
     if (!file_.is_open()) throw IoError(concat(name_, ": can't open to write: ", errno_text(errno)));
@@ -103,10 +107,32 @@ AtomicFile::AtomicFile(fs::path target, bool force)
   }
   if (fs::exists(status) && !force_) throw_exists(target_);
   require_folder(target_);
+  if (keeps_) {
+    open_partial();
+    return;
+  }
   temporary_ = create_temporary(target_, [&](const fs::path& path) {
     file_ = Descriptor(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
     return file_.is_open();
   });
+}
+
+AtomicFile AtomicFile::going_on(fs::path target, bool force) {
+  return AtomicFile(std::move(target), force, true);
+}
+
+void AtomicFile::open_partial() {
+  temporary_ = target_.string() + ".partial";
+  file_ = Descriptor(::open(temporary_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+  if (!file_.is_open()) throw IoError(concat(temporary_.string(), ": can't open to write: ", errno_text(errno)));
+  // Some network file systems have no locks. What had the name may have been renamed to its target meanwhile.
+  const bool locked_by_another = ::flock(file_.number(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  struct stat opened = {}, named = {};
+  if (locked_by_another || ::fstat(file_.number(), &opened) != 0 || ::stat(temporary_.c_str(), &named) != 0 ||
+      opened.st_ino != named.st_ino || opened.st_dev != named.st_dev)
+    throw IoError(concat(temporary_.string(), ": another process is writing it: wait for its end"));
+  size_ = size_of(file_, temporary_.string());
+  if (::lseek(file_.number(), size_, SEEK_SET) < 0) throw_write_error(name_, errno);
 }
 
 AtomicFile::AtomicFile(Descriptor standard_output)
@@ -121,7 +147,7 @@ AtomicFile AtomicFile::standard_output() {
 
 AtomicFile::~AtomicFile() {
   file_.reset();
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  if (!temporary_.empty() && !keeps_) ::unlink(temporary_.c_str());
 }
 
 // After a write that failed the content is not known: nothing may be written or committed any more.
@@ -157,6 +183,14 @@ void AtomicFile::write_at(std::int64_t offset, std::span<const std::byte> bytes)
   write_or_give_up([&] { write_all_at(file_, offset, bytes, name_); });
 }
 
+void AtomicFile::cut(std::int64_t size) {
+  if (size < 0 || size > size_) throw IoError(concat(name_, ": can't cut ", size_, " bytes to ", size));
+  flush();
+  if (::ftruncate(file_.number(), size) != 0 || ::lseek(file_.number(), size, SEEK_SET) < 0)
+    throw IoError(concat(name_, ": can't cut to ", size, " bytes: ", errno_text(errno)));
+  size_ = size;
+}
+
 void AtomicFile::flush() {
   write_or_give_up([&] { write_all(file_, buffer_, name_); });
   buffer_.clear();
@@ -170,10 +204,11 @@ void AtomicFile::sync() {
 
 void AtomicFile::commit() {
   sync();
-  file_.close(name_);
+  if (!keeps_) file_.close(name_);  // else the lock holds until it has its name
   if (in_place_) return;
   rename_to_target(temporary_, target_, force_);
   temporary_.clear();
+  file_.close(name_);
   sync_folder(folder_of(target_));
 }
 

@@ -22,6 +22,9 @@ class AtomicFile {
   AtomicFile(std::filesystem::path target, bool force);
   /// Standard output, written in place. A reader that goes away is an IoError if the program ignores SIGPIPE.
   static AtomicFile standard_output();
+  /// Written as `NAME.partial` beside the target, which stays where it is without commit(): size() says how much an
+  /// earlier process left. @throws IoError also if another process writes it, or the target is a pipe or a device.
+  static AtomicFile going_on(std::filesystem::path target, bool force);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
@@ -36,6 +39,9 @@ class AtomicFile {
 
   /// Overwrites bytes that were appended before. @throws IoError.
   void write_at(std::int64_t offset, std::span<const std::byte> bytes);
+
+  /// Takes back what was appended behind `size` bytes. @throws IoError.
+  void cut(std::int64_t size);
 
   /// Bytes appended so far.
   std::int64_t size() const { return size_; }
@@ -52,6 +58,8 @@ class AtomicFile {
 
  private:
   explicit AtomicFile(Descriptor standard_output);
+  AtomicFile(std::filesystem::path target, bool force, bool keeps);
+  void open_partial();
   void flush();
   template <typename Write>
   void write_or_give_up(Write&& write);
@@ -59,6 +67,7 @@ class AtomicFile {
   std::filesystem::path target_;
   std::string name_;  // of the target, for errors
   bool force_;
+  bool keeps_ = false;  // what was written, for a later process
   bool in_place_ = false;
   std::filesystem::path temporary_;  // empty: nothing to remove
   Descriptor file_;

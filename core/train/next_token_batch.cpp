@@ -1,6 +1,7 @@
 #include "core/train/next_token_batch.h"
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 
 namespace dnamamba::train {
@@ -10,12 +11,20 @@ void NextTokenBatch::append(std::span<const std::uint8_t> sequence, const tokens
     inputs.append({});
     return;
   }
+  std::array<float, 256> weight_of{};
+  for (const std::uint8_t base : alphabet.bases()) weight_of[base] = 1.0F;
   inputs.append(sequence.first(sequence.size() - 1));
-  const auto bases = alphabet.bases();
   for (const std::uint8_t token : sequence.subspan(1)) {
     targets.push_back(token);
-    weights.push_back(std::find(bases.begin(), bases.end(), token) != bases.end() ? 1.0F : 0.0F);
+    weights.push_back(weight_of[token]);
   }
+}
+
+void NextTokenBatch::append(const Segment& segment, const tokens::Alphabet& alphabet, float soft_mask_weight) {
+  const std::size_t before = weights.size();
+  append(segment.tokens, alphabet);
+  for (std::size_t i = before; i < weights.size(); ++i)
+    if (segment.soft_masked[i - before + 1] != 0) weights[i] *= soft_mask_weight;
 }
 
 double NextTokenBatch::total_weight() const {

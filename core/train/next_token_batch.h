@@ -6,6 +6,7 @@
 
 #include "core/tokens/alphabet.h"
 #include "core/tokens/ragged_batch.h"
+#include "core/train/training_file.h"
 
 namespace dnamamba::train {
 
@@ -18,6 +19,8 @@ struct NextTokenBatch {
   /// Adds `sequence` (n tokens): n - 1 inputs, the targets are one to the right; the first base is given, never a
   /// target. Targets that are no base of the alphabet (N, special) weigh 0.
   void append(std::span<const std::uint8_t> sequence, const tokens::Alphabet& alphabet);
+  /// The same, but soft-masked bases weigh `soft_mask_weight`.
+  void append(const Segment& segment, const tokens::Alphabet& alphabet, float soft_mask_weight);
 
   [[nodiscard]] double total_weight() const;
 

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <numbers>
+#include <utility>
 
 #include "core/base/stop.h"
 
@@ -11,7 +12,13 @@ double bits_per_base(const LossSum& sum) {
   return sum.loss / std::numbers::ln2 / sum.weight;
 }
 
-LossSum validate(const model::Backbone& backbone, const TrainingFile& file, const tokens::Alphabet& alphabet,
+ValidationSet all_of(std::shared_ptr<const TrainingFile> file) {
+  ValidationSet set{file->path(), std::move(file), {}};
+  for (std::int64_t i = 0; i < set.file->sequences(); ++i) set.pieces.push_back({i, 0, set.file->length(i)});
+  return set;
+}
+
+LossSum validate(const model::Backbone& backbone, const ValidationSet& set, const tokens::Alphabet& alphabet,
                  const ValidationOptions& options) {
   LossSum sum;
   NextTokenBatch batch;
@@ -22,14 +29,14 @@ LossSum validate(const model::Backbone& backbone, const TrainingFile& file, cons
     sum.weight += part.weight;
     batch = {};
   };
-  for (const TrainingSequence& sequence : file.sequences) {
-    const std::span<const std::uint8_t> tokens(sequence.tokens);
-    const auto length = static_cast<std::int64_t>(tokens.size());
-    const std::int64_t context = options.context > 0 ? options.context : std::max(length, std::int64_t{1});
-    for (std::int64_t begin = 0; begin + 1 < length; begin += context) {
-      // One token more than the context: the last one is a target here and the first input of the next piece.
-      batch.append(tokens.subspan(begin, std::min(context + 1, length - begin)), alphabet);
+  for (const Piece& piece : set.pieces) {
+    const std::int64_t context = options.context > 0 ? options.context : std::max(piece.length(), std::int64_t{1});
+    for (std::int64_t begin = piece.begin; begin + 1 < piece.end; begin += context) {
+      // One token more than the context: the last one is a target here and the first input of the next part.
+      const std::int64_t left = piece.end - begin, count = left <= context ? left : context + 1;
+      batch.append(set.file->read(piece.sequence, begin, count).tokens, alphabet);
       if (batch.inputs.token_count() >= options.segment) flush();
+      if (left <= context) break;
     }
   }
   if (batch.inputs.sequences() > 0) flush();

@@ -45,11 +45,11 @@ class Pretrain : public ::testing::Test {
 
   PretrainOptions options(const std::string& output) const {
     PretrainOptions options;
-    options.inputs = {training_};
-    options.validation = {held_out_};
+    options.data.inputs = {training_};
+    options.data.validation = {held_out_};
     options.output = folder_.file(output);
-    options.context = 48;
-    options.batch = 200;
+    options.data.context = 48;
+    options.data.batch = 200;
     options.micro_batch = 100;
     options.segment = 1'000;
     options.optimiser.steps = 6;
@@ -121,10 +121,18 @@ TEST_F(Pretrain, ACheckpointOfOtherSettingsIsRefusedByTheirName) {
     return error_text<base::Error>([&] { pretrain(changed, new_model(), ignore); });
   };
   EXPECT_THAT(refusal([](PretrainOptions& o) { o.optimiser.rate = 0.5; }), AllOf(HasSubstr("rate = 0.01, not 0.5")));
-  EXPECT_THAT(refusal([](PretrainOptions& o) { o.context = 24; }), HasSubstr("context = 48, not 24"));
-  EXPECT_THAT(refusal([](PretrainOptions& o) { o.seed = 2; }), HasSubstr("seed"));
-  EXPECT_THAT(refusal([](PretrainOptions& o) { o.inputs.push_back(o.inputs[0]); }), HasSubstr("inputs"));
-  EXPECT_THAT(refusal([](PretrainOptions& o) { o.reverse_complement = false; }), HasSubstr("reverse_complement"));
+  EXPECT_THAT(refusal([](PretrainOptions& o) { o.data.context = 24; }), HasSubstr("context = 48, not 24"));
+  EXPECT_THAT(refusal([](PretrainOptions& o) { o.data.seed = 2; }), HasSubstr("seed"));
+  EXPECT_THAT(refusal([](PretrainOptions& o) { o.data.inputs.push_back(o.data.inputs[0]); }), HasSubstr("inputs"));
+  EXPECT_THAT(refusal([](PretrainOptions& o) { o.data.reverse_complement = false; }), HasSubstr("reverse_complement"));
+  EXPECT_THAT(refusal([](PretrainOptions& o) { o.data.sample_by = train::SampleBy::kSequence; }),
+              HasSubstr("sample_by"));
+  EXPECT_THAT(refusal([](PretrainOptions& o) { o.data.weights["train.fa"] = 2; }), HasSubstr("weights"));
+  EXPECT_THAT(refusal([](PretrainOptions& o) { o.data.context_start = 8; }), HasSubstr("context_start"));
+  EXPECT_THAT(refusal([](PretrainOptions& o) { o.data.soft_mask_weight = 0.5; }), HasSubstr("soft_mask_weight"));
+  EXPECT_THAT(refusal([](PretrainOptions& o) { o.data.hold_out.regions.push_back(io::parse_region("y")); }),
+              HasSubstr("hold_out"));
+  EXPECT_THAT(refusal([](PretrainOptions& o) { o.data.hold_out.fraction = 0.5; }), HasSubstr("hold_out_fraction"));
   model::Model wider = new_model();
   wider.config = model::mamba1_config(24, 2);
   wider.parameters = model::initialise_parameters(wider.config, 5);
@@ -162,6 +170,23 @@ TEST_F(Pretrain, ContextsStreamedInSegmentsTrainTheSameWeights) {
     const at::Tensor way = tensor.sub(begun.at(name)), expected_way = expected.at(name).sub(begun.at(name));
     EXPECT_LT(test::relative_error(way, expected_way), 1e-3) << name;
   }
+}
+
+TEST_F(Pretrain, WholeRecordsAndSoftMaskedBasesTrainInTwoPiecesToTheSameBits) {
+  PretrainOptions whole = options("whole");
+  whole.data.inputs = {test::write_fasta(folder_, "masked.fa", {{"u", "ACGTacgtaaccNNacGTTGCA"}, {"v", "acgtacgt"}})};
+  whole.data.context = 0;
+  whole.data.context_start = 5;
+  whole.data.context_warmup = 0.5;
+  whole.data.soft_mask_weight = 0;  // a step may weigh nothing
+  whole.data.batch = 8;
+  PretrainOptions pieces = whole;
+  pretrain(whole, new_model(), ignore);
+  pieces.output = folder_.file("pieces");
+  pieces.checkpoint = folder_.file("checkpoint");
+  pieces.time_limit = 1e-9;
+  for (int i = 0; i < 6; ++i) pretrain(pieces, new_model(), ignore);
+  EXPECT_EQ(content_of(folder_.file("pieces/model.safetensors")), content_of(folder_.file("whole/model.safetensors")));
 }
 
 TEST_F(Pretrain, MicroBatchesMakeNoDifferenceButRounding) {
@@ -202,9 +227,9 @@ TEST_F(Pretrain, LearnsWhatRepeats) {
   std::string repeat;
   for (int i = 0; i < 200; ++i) repeat += "GATTACA";
   PretrainOptions options = this->options("model");
-  options.inputs = {test::write_fasta(folder_, "repeat.fa", {{"r", repeat}})};
-  options.validation = options.inputs;
-  options.reverse_complement = false;
+  options.data.inputs = {test::write_fasta(folder_, "repeat.fa", {{"r", repeat}})};
+  options.data.validation = options.data.inputs;
+  options.data.reverse_complement = false;
   options.optimiser.steps = 60;
   std::vector<double> bits;
   const PretrainResult result =
@@ -212,7 +237,7 @@ TEST_F(Pretrain, LearnsWhatRepeats) {
   ASSERT_EQ(bits.size(), 60u);
   EXPECT_GT(bits.front(), 2.0);
   EXPECT_LT(bits.back(), 0.5);
-  EXPECT_LT(result.validation.at(options.validation[0]), 0.5);
+  EXPECT_LT(result.validation.at(options.data.validation[0]), 0.5);
 }
 
 TEST_F(Pretrain, AnExistingFolderIsKeptUnlessForced) {
@@ -220,7 +245,7 @@ TEST_F(Pretrain, AnExistingFolderIsKeptUnlessForced) {
   options.optimiser.steps = 1;
   pretrain(options, new_model(), ignore);
   const std::string before = content_of(folder_.file("model/model.safetensors"));
-  options.seed = 2;
+  options.data.seed = 2;
   EXPECT_THAT(error_text<base::IoError>([&] { pretrain(options, new_model(), ignore); }),
               AllOf(HasSubstr(options.output), HasSubstr("--force")));
   EXPECT_EQ(content_of(folder_.file("model/model.safetensors")), before);
@@ -239,7 +264,7 @@ TEST_F(Pretrain, ALossThatIsNotFiniteEndsTheRunAndNamesTheStep) {
 
 TEST_F(Pretrain, InputWithoutTwoBasesIsAnError) {
   PretrainOptions options = this->options("model");
-  options.inputs = {folder_.write("short.fa", ">a\nA\n>b\nC\n")};
+  options.data.inputs = {folder_.write("short.fa", ">a\nA\n>b\nC\n")};
   EXPECT_THAT(error_text<base::Error>([&] { pretrain(options, new_model(), ignore); }), HasSubstr("2 bases"));
 }
 

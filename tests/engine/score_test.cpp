@@ -148,8 +148,8 @@ TEST_F(Score, TheMeanIsWhatValidationSays) {
     const double tolerance = dtype == at::kDouble ? 1e-7 : 1e-5;
     for (const Sequence& record : records) {
       const Bits bits = score_sequences(model, {}, {record});
-      const auto file = train::read_training_file(file_, tokens::Tokenizer(*model.alphabet));
-      const train::LossSum sum = train::validate(backbone, file, *model.alphabet, {});
+      const auto files = train::open_training_files(file_, tokens::Tokenizer(*model.alphabet));
+      const train::LossSum sum = train::validate(backbone, train::all_of(files[0]), *model.alphabet, {});
       EXPECT_EQ(static_cast<double>(counts_.scored), sum.weight) << record.name;
       if (counts_.scored == 0) continue;
       const double mean = counts_.bits / static_cast<double>(counts_.scored);

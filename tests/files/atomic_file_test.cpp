@@ -127,6 +127,32 @@ TEST(AtomicFile, AClosedPipeIsAnError) {
   ::close(ends[1]);
 }
 
+TEST(AtomicFileThatGoesOn, StaysForTheNextProcessAndIsRenamedAtCommit) {
+  const TempDir folder;
+  const std::string path = folder.file("out.bin");
+  {
+    AtomicFile file = AtomicFile::going_on(path, false);
+    EXPECT_EQ(file.size(), 0);
+    file.append("one two");
+    file.sync();
+    EXPECT_THAT(error_text<IoError>([&] { AtomicFile::going_on(path, false); }), HasSubstr("another process"));
+  }
+  EXPECT_EQ(content_of(path + ".partial"), "one two");
+  AtomicFile file = AtomicFile::going_on(path, false);
+  EXPECT_EQ(file.size(), 7);
+  file.cut(4);
+  EXPECT_EQ(file.size(), 4);
+  file.append("three");
+  file.cut(8);
+  file.append("e!");
+  EXPECT_FALSE(fs::exists(path));
+  file.commit();
+  EXPECT_EQ(content_of(path), "one three!");
+  EXPECT_EQ(entries_of(folder.path()), 1u);
+  EXPECT_THAT(error_text<IoError>([&] { AtomicFile::going_on(path, false); }), HasSubstr("--force"));
+  EXPECT_THAT(error_text<IoError>([&] { AtomicFile::going_on("/dev/null", true); }), HasSubstr("needs a file"));
+}
+
 TEST(AtomicFolder, AppearsWholeAtCommit) {
   const TempDir folder;
   AtomicFolder model(folder.path() / "model/", false, "config.json");

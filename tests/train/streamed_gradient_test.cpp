@@ -233,6 +233,17 @@ TEST(NextTokenBatch, GivesTheFirstBaseAndPredictsEveryOther) {
   EXPECT_EQ(batch.longest(), 3);
 }
 
+TEST(NextTokenBatch, WeighsSoftMaskedTargetsLessAndNeverN) {
+  NextTokenBatch batch;
+  const auto [A, C, G, T] = alphabet().bases();
+  const std::uint8_t N = alphabet().ambiguous();
+  batch.append({{A, C, N, G}, {1, 1, 1, 0}}, alphabet(), 0.25F);
+  batch.append({{T}, {1}}, alphabet(), 0.25F);
+  batch.append({{T, T, A}, {0, 0, 1}}, alphabet(), 0.0F);
+  EXPECT_THAT(batch.targets, ::testing::ElementsAre(C, N, G, T, A));
+  EXPECT_THAT(batch.weights, ::testing::ElementsAre(0.25F, 0, 1, 1, 0));
+}
+
 TEST(NextTokenBatch, IsTheSumOfItsSegments) {
   RandomTensors random(3);
   const NextTokenBatch batch = random_batch(random, {17, 1, 30, 0, 4});
