@@ -35,7 +35,7 @@ Gradients gradients(const model::ModelConfig& config, const model::Parameters& p
   const model::Parameters own = there(parameters, where);
   const model::Backbone backbone(config, own, where.activations);
   Gradients found;
-  found.loss = train::streamed_gradient(backbone, batch, segment, batch.total_weight()).loss;
+  found.loss = train::streamed_gradient(backbone, batch, {.segment = segment}, batch.total_weight()).loss;
   for (const auto& [name, parameter] : own) found.of[name] = parameter.grad().cpu();
   return found;
 }
