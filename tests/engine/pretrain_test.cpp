@@ -52,8 +52,8 @@ class Pretrain : public ::testing::Test {
     options.batch = 200;
     options.micro_batch = 100;
     options.segment = 1'000;
-    options.optimiser.steps = 6;
-    options.optimiser.rate = 1e-2;
+    options.schedule.steps = 6;
+    options.schedule.rate = 1e-2;
     return options;
   }
 
@@ -76,7 +76,7 @@ TEST_F(Pretrain, StoppedAfterEveryStepAndGoneOnWithGivesTheBitsOfAnUndisturbedRu
 
   PretrainOptions pieces = whole;
   pieces.output = folder_.file("pieces");
-  pieces.checkpoint = folder_.file("checkpoint");
+  pieces.checkpoint.folder = folder_.file("checkpoint");
   pieces.time_limit = 1e-9;
   PretrainResult result;
   for (std::int64_t step = 1; step <= 6; ++step) {
@@ -84,7 +84,7 @@ TEST_F(Pretrain, StoppedAfterEveryStepAndGoneOnWithGivesTheBitsOfAnUndisturbedRu
     ASSERT_EQ(result.steps, step);
     EXPECT_EQ(result.complete, step == 6);
     EXPECT_EQ(fs::exists(pieces.output), step == 6);
-    EXPECT_EQ(fs::exists(pieces.checkpoint), step < 6);
+    EXPECT_EQ(fs::exists(pieces.checkpoint.folder), step < 6);
   }
   for (const char* file : {"model.safetensors", "README.md", "config.json"})
     EXPECT_EQ(content_of(folder_.file("pieces/" + std::string(file))),
@@ -96,13 +96,13 @@ TEST_F(Pretrain, StoppedAfterEveryStepAndGoneOnWithGivesTheBitsOfAnUndisturbedRu
 
 TEST_F(Pretrain, ACheckpointEveryFewStepsServesAsWell) {
   PretrainOptions saving = options("whole");
-  saving.checkpoint = folder_.file("checkpoint");
-  saving.save_every = 4;
+  saving.checkpoint.folder = folder_.file("checkpoint");
+  saving.checkpoint.save_every = 4;
   const fs::path kept = folder_.path() / "kept";
   pretrain(saving, new_model(), [&](const PretrainReport& report) {
-    if (report.step == 5) fs::copy(saving.checkpoint, kept, fs::copy_options::recursive);
+    if (report.step == 5) fs::copy(saving.checkpoint.folder, kept, fs::copy_options::recursive);
   });
-  fs::copy(kept, saving.checkpoint, fs::copy_options::recursive);
+  fs::copy(kept, saving.checkpoint.folder, fs::copy_options::recursive);
   saving.output = folder_.file("again");
   std::vector<std::int64_t> steps;
   pretrain(saving, new_model(), [&](const PretrainReport& report) { steps.push_back(report.step); });
@@ -112,7 +112,7 @@ TEST_F(Pretrain, ACheckpointEveryFewStepsServesAsWell) {
 
 TEST_F(Pretrain, ACheckpointOfOtherSettingsIsRefusedByTheirName) {
   PretrainOptions first = options("model");
-  first.checkpoint = folder_.file("checkpoint");
+  first.checkpoint.folder = folder_.file("checkpoint");
   first.time_limit = 1e-9;
   pretrain(first, new_model(), ignore);
   const auto refusal = [&](auto change) {
@@ -120,7 +120,7 @@ TEST_F(Pretrain, ACheckpointOfOtherSettingsIsRefusedByTheirName) {
     change(changed);
     return error_text<base::Error>([&] { pretrain(changed, new_model(), ignore); });
   };
-  EXPECT_THAT(refusal([](PretrainOptions& o) { o.optimiser.rate = 0.5; }), AllOf(HasSubstr("rate = 0.01, not 0.5")));
+  EXPECT_THAT(refusal([](PretrainOptions& o) { o.schedule.rate = 0.5; }), AllOf(HasSubstr("rate = 0.01, not 0.5")));
   EXPECT_THAT(refusal([](PretrainOptions& o) { o.context = 24; }), HasSubstr("context = 48, not 24"));
   EXPECT_THAT(refusal([](PretrainOptions& o) { o.seed = 2; }), HasSubstr("seed"));
   EXPECT_THAT(refusal([](PretrainOptions& o) { o.inputs.push_back(o.inputs[0]); }), HasSubstr("inputs"));
@@ -133,7 +133,7 @@ TEST_F(Pretrain, ACheckpointOfOtherSettingsIsRefusedByTheirName) {
 
 TEST_F(Pretrain, ADamagedCheckpointIsRefused) {
   PretrainOptions first = options("model");
-  first.checkpoint = folder_.file("checkpoint");
+  first.checkpoint.folder = folder_.file("checkpoint");
   first.time_limit = 1e-9;
   pretrain(first, new_model(), ignore);
   for (const std::string file : {"checkpoint/optimiser.safetensors", "checkpoint/model/model.safetensors"}) {
@@ -150,7 +150,7 @@ TEST_F(Pretrain, ADamagedCheckpointIsRefused) {
 
 TEST_F(Pretrain, ContextsStreamedInSegmentsTrainTheSameWeights) {
   PretrainOptions whole = options("whole");
-  whole.optimiser.steps = 3;
+  whole.schedule.steps = 3;
   PretrainOptions streamed = whole;
   streamed.output = folder_.file("streamed");
   streamed.segment = 7;
@@ -166,7 +166,7 @@ TEST_F(Pretrain, ContextsStreamedInSegmentsTrainTheSameWeights) {
 
 TEST_F(Pretrain, MicroBatchesMakeNoDifferenceButRounding) {
   PretrainOptions whole = options("whole");
-  whole.optimiser.steps = 3;
+  whole.schedule.steps = 3;
   whole.micro_batch = 10'000;
   PretrainOptions parts = whole;
   parts.output = folder_.file("parts");
@@ -205,7 +205,7 @@ TEST_F(Pretrain, LearnsWhatRepeats) {
   options.inputs = {test::write_fasta(folder_, "repeat.fa", {{"r", repeat}})};
   options.validation = options.inputs;
   options.reverse_complement = false;
-  options.optimiser.steps = 60;
+  options.schedule.steps = 60;
   std::vector<double> bits;
   const PretrainResult result =
       pretrain(options, new_model(), [&](const PretrainReport& report) { bits.push_back(report.bits_per_base); });
@@ -217,7 +217,7 @@ TEST_F(Pretrain, LearnsWhatRepeats) {
 
 TEST_F(Pretrain, AnExistingFolderIsKeptUnlessForced) {
   PretrainOptions options = this->options("model");
-  options.optimiser.steps = 1;
+  options.schedule.steps = 1;
   pretrain(options, new_model(), ignore);
   const std::string before = content_of(folder_.file("model/model.safetensors"));
   options.seed = 2;
