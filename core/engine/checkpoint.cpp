@@ -30,7 +30,8 @@ const std::string kStep = "step-", kParameters = "parameters/", kMoments = "mome
 
 // nullopt where the name is none of ours.
 std::optional<std::int64_t> step_of(const std::string& name) {
-  if (!name.starts_with(kStep) || name.size() < kStep.size() + 6 || name.size() > kStep.size() + 18) return std::nullopt;
+  if (!name.starts_with(kStep) || name.size() < kStep.size() + 6 || name.size() > kStep.size() + 18)
+    return std::nullopt;
   if (name.find_first_not_of("0123456789", kStep.size()) != std::string::npos) return std::nullopt;
   return std::stoll(name.substr(kStep.size()));
 }
@@ -140,8 +141,8 @@ std::optional<Checkpoint> CheckpointFolder::load(const json& settings) const {
       return read_checkpoint(place, settings);
     } catch (const IoError& error) {
       if (steps.empty())
-        throw IoError(concat(error.what(), "; there is no checkpoint before it: remove ", folder_.string(),
-                             " to begin anew"));
+        throw IoError(
+            concat(error.what(), "; there is no checkpoint before it: remove ", folder_.string(), " to begin anew"));
       if (!options_.last_good)
         throw IoError(concat(error.what(), "; --last-good goes on from the checkpoint before it, ",
                              place_of(steps.back()).string()));

@@ -88,8 +88,7 @@ outputs::TrainingValidation validation_of(std::int64_t step, const std::string& 
   outputs::TrainingValidation validation{step, file, train::bits_per_base(sum), {}};
   for (std::size_t i = 0; i < by_context.parts.size(); ++i)
     if (const train::LossSum& part = by_context.parts[i]; part.weight > 0)
-      validation.by_context.push_back(
-          {std::int64_t{1} << i, std::llround(part.weight), train::bits_per_base(part)});
+      validation.by_context.push_back({std::int64_t{1} << i, std::llround(part.weight), train::bits_per_base(part)});
   return validation;
 }
 
@@ -188,12 +187,9 @@ class Run {
     if (!folder_) return;
     files::TensorMap parameters;
     for (const auto& [name, tensor] : model_.parameters) parameters.emplace(name, model::to_stored(tensor));
-    const json progress = {{"tokens", tokens_},
-                           {"skipped", skipped_},
-                           {"seconds", seconds_},
-                           {"validation_due", validation_due_},
-                           {"norms", guard_.norms()},
-                           {"history", history_.to_json()}};
+    const json progress = {{"tokens", tokens_},       {"skipped", skipped_},
+                           {"seconds", seconds_},     {"validation_due", validation_due_},
+                           {"norms", guard_.norms()}, {"history", history_.to_json()}};
     folder_->save({done_, settings_, progress, parameters, optimiser_.moments()});
     if (base::stop_requested() != 0)
       base::log_warning(base::concat("step ", done_, " is saved in ", options_.checkpoint.folder,
@@ -283,7 +279,8 @@ class Run {
     optimiser_.skip();
     save();
     const bool spike = std::isfinite(report_.gradient_norm) && std::isfinite(sum.loss);
-    throw base::Error(base::concat("step ", done_ + 1, ": ", reason, "; look at the input there, try a lower --rate, or ",
+    throw base::Error(base::concat("step ", done_ + 1, ": ", reason,
+                                   "; look at the input there, try a lower --rate, or ",
                                    spike ? "--on-spike" : "--on-nan", " skip leaves such steps out"));
   }
 
@@ -305,7 +302,8 @@ class Run {
   void note_step(std::int64_t tokens, double seconds) {
     seconds_ += seconds;
     const bool skipped = !report_.skipped.empty();
-    history_.add({done_, skipped ? 0 : tokens, report_.bits_per_base, report_.rate, report_.gradient_norm, seconds, skipped});
+    history_.add(
+        {done_, skipped ? 0 : tokens, report_.bits_per_base, report_.rate, report_.gradient_norm, seconds, skipped});
     if (!log_) return;
     json entry = {{"step", done_},
                   {"tokens", tokens_},

@@ -38,7 +38,7 @@ struct PretrainOptions {
   train::SampleBy sample_by = train::SampleBy::kLength;
   bool reverse_complement = true;
   std::uint64_t seed = 1;
-  train::ScheduleOptions schedule;      ///< its `steps` is the length of the run
+  train::ScheduleOptions schedule;  ///< its `steps` is the length of the run
   train::AdamWOptions optimiser;
   train::GuardOptions guard;
   std::int64_t validate_every = 0;      ///< steps; 0: at the end only
@@ -77,8 +77,8 @@ struct PretrainResult {
 
 /// Trains `model` (its alphabet must be there) and writes it to options.output when the last step is done. An existing
 /// checkpoint of the same settings is gone on with, in the same bits as if nothing had happened.
-/// @throws base::Error if a step is to stop it (GuardOptions), naming step and sequence, base::Interrupted when asked to
-/// stop, both after a checkpoint; base::IoError.
+/// @throws base::Error if a step is to stop it (GuardOptions), naming step and sequence, base::Interrupted when asked
+/// to stop, both after a checkpoint; base::IoError.
 PretrainResult pretrain(const PretrainOptions& options, model::Model model, const PretrainProgress& progress);
 
 }  // namespace dnamamba::engine

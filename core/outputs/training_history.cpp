@@ -83,10 +83,13 @@ TrainingHistory TrainingHistory::from_json(const json& json) {
   history.width_ = json.at("width").get<std::int64_t>();
   for (const auto& span : json.at("spans")) history.spans_.push_back(span_of(span));
   for (const auto& stored : json.at("validations")) {
-    TrainingValidation validation{stored.at("step").get<std::int64_t>(), stored.at("file").get<std::string>(),
-                                  number_or_nan(stored.at("bits_per_base")), {}};
+    TrainingValidation validation{stored.at("step").get<std::int64_t>(),
+                                  stored.at("file").get<std::string>(),
+                                  number_or_nan(stored.at("bits_per_base")),
+                                  {}};
     for (const auto& part : stored.at("by_context"))
-      validation.by_context.push_back({part.at(0).get<std::int64_t>(), part.at(1).get<std::int64_t>(), number_or_nan(part.at(2))});
+      validation.by_context.push_back(
+          {part.at(0).get<std::int64_t>(), part.at(1).get<std::int64_t>(), number_or_nan(part.at(2))});
     history.validations_.push_back(std::move(validation));
   }
   return history;

@@ -1,4 +1,5 @@
-// How a training run went, in constant memory however many steps it has: what its report draws and its checkpoints keep.
+// How a training run went, in constant memory however many steps it has: what its report draws and its checkpoints
+// keep.
 #pragma once
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>

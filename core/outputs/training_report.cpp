@@ -34,10 +34,9 @@ void write_training_report(const std::filesystem::path& path, bool force, const 
                            const TrainingTotals& totals, const TrainingHistory& history) {
   ReportPage page(path, force);
   page.begin(run, texts::kTrainingHtml);
-  page.add_json("totals", json{{"steps", totals.steps},
-                               {"all_steps", totals.all_steps},
-                               {"utilisation", totals.utilisation}}
-                              .dump());
+  page.add_json(
+      "totals",
+      json{{"steps", totals.steps}, {"all_steps", totals.all_steps}, {"utilisation", totals.utilisation}}.dump());
   page.add_json("history", ascii(history.to_json()));
   page.add_json("throughput", throughput(history));
   page.end(texts::kTrainingScript);

@@ -9,9 +9,9 @@
 namespace dnamamba::outputs {
 
 struct TrainingTotals {
-  std::int64_t steps = 0;         ///< done
-  std::int64_t all_steps = 0;     ///< of the schedule
-  double utilisation = 0;         ///< of the device's peak, 0 … 1; 0: not known
+  std::int64_t steps = 0;      ///< done
+  std::int64_t all_steps = 0;  ///< of the schedule
+  double utilisation = 0;      ///< of the device's peak, 0 … 1; 0: not known
 };
 
 /// Writes the page as it is now, whole or not at all. @throws base::IoError, also if the file exists and `force` is

@@ -17,11 +17,13 @@ page.fill(() => {
   const short_name = (file) => file.slice(file.lastIndexOf("/") + 1);
   const bits = (value) => value.toFixed(3);
 
-  // An exponential mean over some twenty points of the curve.
+  // The mean of each point of the curve and its neighbours, a fortieth of them on either side.
   function smoothed() {
-    const weight = 0.1;
-    let mean = null;
-    return counted_spans.map(({ step, bits }) => [step, mean = mean === null ? bits : mean + weight * (bits - mean)]);
+    const reach = Math.ceil(counted_spans.length / 40);
+    return counted_spans.map(({ step }, i) => {
+      const near = counted_spans.slice(Math.max(0, i - reach), i + reach + 1);
+      return [step, near.reduce((sum, { bits }) => sum + bits, 0) / near.length];
+    });
   }
 
   const steps_axis = () => axis({ type: "value", name: "step", nameLocation: "middle", nameGap: 28, min: "dataMin",
@@ -29,7 +31,7 @@ page.fill(() => {
   const values_axis = (name, more) => axis({ type: "value", name, scale: true, splitNumber: 4, axisLine: { show: false },
     nameTextStyle: { color: colour("muted"), align: "left", padding: [0, 0, 0, -4] },
     axisLabel: { color: colour("muted"), formatter: (value) => `${Number(value.toPrecision(3))}` }, ...more });
-  const line = (more) => ({ type: "line", showSymbol: false, lineStyle: { color: colour("accent"), width: 2 },
+  const line = (more) => ({ type: "line", showSymbol: false, symbol: "circle", lineStyle: { color: colour("accent"), width: 2 },
     itemStyle: { color: colour("accent") }, ...more });
   const at_step = (text) => tooltip({ trigger: "axis", formatter: (points) =>
     `step ${number(points[0].value[0])}<br>` + points.map(({ seriesName, value }) => `${escaped(seriesName)} <b>${text(value[1])}</b>`).join("<br>") });
@@ -83,7 +85,7 @@ page.fill(() => {
       tooltip: tooltip({ trigger: "item", formatter: ({ seriesName, value: [from, loss, bases] }) =>
         `${escaped(seriesName)}<br>${range(from)}<br><b>${bits(loss)}</b> bits, ${counted(bases, "base")}` }),
       xAxis: axis({ type: "log", logBase: 2, name: "bases read before", nameLocation: "middle", nameGap: 28, min: "dataMin",
-        max: "dataMax", splitLine: { show: false }, axisLabel: { color: colour("muted"), hideOverlap: true, formatter: (value) => short(value) } }),
+        max: "dataMax", splitNumber: 8, splitLine: { show: false }, axisLabel: { color: colour("muted"), hideOverlap: true, formatter: (value) => short(value) } }),
       yAxis: values_axis("bits per base"),
       series: last.map((one, i) => line({ name: short_name(one.file), showSymbol: true, symbolSize: 6,
         lineStyle: { color: hue(i), width: 2 }, itemStyle: { color: hue(i) },
