@@ -49,13 +49,13 @@ void add_checkpoint_options(cli::po::options_description& files, engine::Pretrai
                       "where to save what the run needs to go on; if it is there, the run goes on from it, to the same "
                       "bits")("save-every", cli::number(&checkpoint.save_every, 0)->value_name("STEPS"),
                               "0: when stopped only")("keep", cli::number(&checkpoint.keep, 1)->value_name("N"),
-                                                      "checkpoints, the newest ones")(
+                                                      "how many checkpoints stay, the newest ones")(
       "last-good", po::bool_switch(&checkpoint.last_good),
       "where checkpoints are damaged, go on from the newest one that is whole")(
       "time-limit", po::value(&job->time_limit)->value_name("SECONDS"), "end with a checkpoint after so much training")(
       "log", po::value(&job->records.log)->value_name("FILE"), "a line of JSON for each step and each validation")(
       "report", po::value(&job->records.report)->value_name("FILE"),
-      "a page with curves of loss, loss by context, rate, gradient and speed; .html");
+      "a page, such as training.html, with curves of loss, loss by context, rate, gradient and speed");
 }
 
 void add_schedule_options(cli::po::options_description& training, PretrainCommand* command) {

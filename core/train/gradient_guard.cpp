@@ -22,6 +22,7 @@ GradientGuard::Verdict GradientGuard::judge(double loss, double norm) {
     if (const double usual = median(); norm > options_.spike_factor * usual)
       verdict = {options_.on_spike, base::concat("the gradient's norm, ", norm, ", is more than ",
                                                  options_.spike_factor, " times the usual ", usual)};
+  if (verdict.action == OnTrouble::kStop) return verdict;  // judged again when the run goes on
   norms_.push_back(norm);
   if (norms_.size() > kWindow) norms_.erase(norms_.begin());
   return verdict;

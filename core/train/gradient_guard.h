@@ -31,7 +31,7 @@ class GradientGuard {
     OnTrouble action = OnTrouble::kIgnore;
     std::string reason;  ///< empty where there is no trouble
   };
-  /// Of a step with this loss and norm of the gradient, which is then among the last ones.
+  /// Of a step with this loss and norm of the gradient, which is then among the last ones unless the run stops.
   Verdict judge(double loss, double norm);
 
   /// From the oldest; for a run that goes on later.

@@ -129,16 +129,6 @@ TEST(GradientGuard, AsksForWhatWasChosenWhereSomethingIsNotFinite) {
   }
 }
 
-TEST(AdamW, LetsMatricesDecayAndNothingElse) {
-  for (const model::ModelConfig& config : {model::mamba1_config(16, 1), model::mamba2_config(16, 1, 8, 2, 8)})
-    for (const model::ParameterSpec& spec : model::parameter_specs(config)) {
-      const auto named = [&](const char* part) { return spec.name.find(part) != std::string::npos; };
-      const bool matrix = named("_proj.weight") || named("conv1d.weight") || named("fc1.weight") ||
-                          named("fc2.weight") || named("lm_head.weight");
-      EXPECT_EQ(spec.decays, matrix) << spec.name;
-    }
-}
-
 TEST(AdamW, LetsOnlyTheParametersDecayThatSpecsName) {
   const model::ModelConfig config = model::mamba1_config(16, 2);
   model::Parameters parameters = model::initialise_parameters(config, 1);
