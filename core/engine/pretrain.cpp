@@ -9,10 +9,7 @@
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/base/stop.h"
-#include "core/engine/training_log.h"
 #include "core/model/flops.h"
-#include "core/outputs/training_history.h"
-#include "core/outputs/training_report.h"
 #include "core/train/streamed_gradient.h"
 #include "core/train/validation.h"
 
@@ -114,6 +111,8 @@ class Run {
         settings_(settings_of(options, model_)),
         progress_(progress),
         guard_(options.guard),
+        records_(options.records, options.schedule.steps, 3 * model::forward_flops(model_.config),
+                 peak_flops(options.compute)),
         folder_(options.checkpoint.folder.empty() ? nullptr : std::make_unique<CheckpointFolder>(options.checkpoint)),
         moments_(resume_and_place()),
         tokenizer_(*model_.alphabet, options.invalid),
@@ -125,13 +124,13 @@ class Run {
         backbone_(model_.config, model_.parameters, model_.activations) {
     if (done_ > 0) optimiser_.set_moments(moments_);
     moments_.clear();
-    if (!options.records.log.empty()) log_ = std::make_unique<TrainingLog>(options.records.log, done_);
+    records_.open_log(done_);
   }
 
   PretrainResult train() {
     report_.step = report_.first_step = done_;
     report_.steps = options_.schedule.steps;
-    report_.tokens = tokens_;
+    report_.tokens = records_.tokens();
     try {
       take_steps();
     } catch (const base::Interrupted&) {  // in a validation, which is due then
@@ -139,20 +138,22 @@ class Run {
       throw;
     }
     save();
-    write_report();
+    records_.write_report();
     if (done_ < options_.schedule.steps) base::throw_if_stopped();
-    return {done_ == options_.schedule.steps, done_, tokens_, skipped_, report_.seconds, report_.validation};
+    return {done_ == options_.schedule.steps,
+            done_,
+            records_.tokens(),
+            records_.skipped(),
+            report_.seconds,
+            report_.validation};
   }
 
   /// The trained model, with what it took to train it.
   const model::Model& model() const { return model_; }
   json record() const {
-    json history = json::array();
-    for (const outputs::TrainingSpan& span : history_.spans())
-      history.push_back({{"step", span.last_step}, {"bits_per_base", span.bits}});
-    for (const outputs::TrainingValidation& validation : history_.validations())
-      history.push_back({{"step", validation.step}, {"validation", {{validation.file, validation.bits_per_base}}}});
-    return {{"settings", settings_}, {"tokens", tokens_}, {"skipped", skipped_}, {"history", history}};
+    json record = records_.for_card();
+    record["settings"] = settings_;
+    return record;
   }
   void remove_checkpoints() const {
     if (folder_) folder_->remove();
@@ -174,12 +175,9 @@ class Run {
     model::check_parameters(model_.config, model_.parameters, options_.checkpoint.folder);
     const json& progress = checkpoint->progress;
     done_ = checkpoint->step;
-    tokens_ = progress.at("tokens").get<std::int64_t>();
-    skipped_ = progress.at("skipped").get<std::int64_t>();
-    seconds_ = progress.at("seconds").get<double>();
     validation_due_ = progress.at("validation_due").get<bool>();
     guard_.set_norms(progress.at("norms").get<std::vector<double>>());
-    history_ = outputs::TrainingHistory::from_json(progress.at("history"));
+    records_.restore(progress.at("records"));
     return std::move(checkpoint->moments);
   }
 
@@ -187,9 +185,8 @@ class Run {
     if (!folder_) return;
     files::TensorMap parameters;
     for (const auto& [name, tensor] : model_.parameters) parameters.emplace(name, model::to_stored(tensor));
-    const json progress = {{"tokens", tokens_},       {"skipped", skipped_},
-                           {"seconds", seconds_},     {"validation_due", validation_due_},
-                           {"norms", guard_.norms()}, {"history", history_.to_json()}};
+    const json progress = {
+        {"validation_due", validation_due_}, {"norms", guard_.norms()}, {"records", records_.to_json()}};
     folder_->save({done_, settings_, progress, parameters, optimiser_.moments()});
     if (base::stop_requested() != 0)
       base::log_warning(base::concat("step ", done_, " is saved in ", options_.checkpoint.folder,
@@ -207,7 +204,7 @@ class Run {
       if (base::stop_requested() != 0 || (options_.time_limit > 0 && report_.seconds >= options_.time_limit)) break;
       step();
       report_.seconds = seconds_since(start);
-      report_.utilisation = utilisation(report_.new_tokens, report_.seconds);
+      report_.utilisation = records_.utilisation(report_.new_tokens, report_.seconds);
       validation_due_ = done_ == steps || (options_.validate_every > 0 && done_ % options_.validate_every == 0);
       report_.validation.clear();
       if (validation_due_) validate();
@@ -256,17 +253,19 @@ class Run {
     report_.bits_per_base = sum.weight > 0 ? train::bits_per_base(sum) : 0.0;
     report_.gradient_norm = optimiser_.gradient_norm();
     report_.skipped = why_skipped(batches, sum);
-    if (report_.skipped.empty()) {
-      optimiser_.step(report_.rate, report_.gradient_norm);
-      tokens_ += tokens;
-      report_.new_tokens += tokens;
-    } else {
+    const bool skipped = !report_.skipped.empty();
+    if (skipped) {
       optimiser_.skip();
-      ++skipped_;
+      tokens = 0;
+    } else {
+      optimiser_.step(report_.rate, report_.gradient_norm);
     }
     report_.step = ++done_;
-    report_.tokens = tokens_;
-    note_step(tokens, seconds_since(start));
+    report_.new_tokens += tokens;
+    records_.add(
+        {done_, tokens, report_.bits_per_base, report_.rate, report_.gradient_norm, seconds_since(start), skipped},
+        report_.skipped);
+    report_.tokens = records_.tokens();
   }
 
   // Empty where the step is to be taken. @throws base::Error after a checkpoint where the run is to stop.
@@ -299,24 +298,6 @@ class Run {
     return worst;
   }
 
-  void note_step(std::int64_t tokens, double seconds) {
-    seconds_ += seconds;
-    const bool skipped = !report_.skipped.empty();
-    history_.add(
-        {done_, skipped ? 0 : tokens, report_.bits_per_base, report_.rate, report_.gradient_norm, seconds, skipped});
-    if (!log_) return;
-    json entry = {{"step", done_},
-                  {"tokens", tokens_},
-                  {"bits_per_base", report_.bits_per_base},
-                  {"rate", report_.rate},
-                  {"gradient_norm", report_.gradient_norm},
-                  {"seconds", seconds_},
-                  {"tokens_per_second", static_cast<double>(tokens) / seconds}};
-    if (const double part = utilisation(tokens, seconds); part > 0) entry["utilisation"] = part;
-    if (skipped) entry["skipped"] = report_.skipped;
-    log_->add(entry);
-  }
-
   void validate() {
     std::vector<outputs::TrainingValidation> found;
     for (const train::TrainingFile& file : validation_) {
@@ -328,36 +309,19 @@ class Run {
     validation_due_ = false;
     for (outputs::TrainingValidation& validation : found) {
       report_.validation[validation.file] = validation.bits_per_base;
-      if (log_) log_->add(outputs::to_json(validation));
-      history_.add(std::move(validation));
+      records_.add(std::move(validation));
     }
-    if (!found.empty()) write_report();
-  }
-
-  // 0 where the device's peak is not known.
-  double utilisation(std::int64_t tokens, double seconds) const {
-    if (peak_ == 0 || seconds == 0) return 0;
-    return 3 * model::forward_flops(model_.config) * static_cast<double>(tokens) / seconds / peak_;
-  }
-
-  void write_report() const {
-    if (options_.records.report.empty()) return;
-    outputs::write_training_report(options_.records.report, /*force=*/true, options_.records.description,
-                                   {done_, options_.schedule.steps, report_.utilisation}, history_);
+    if (!found.empty()) records_.write_report();
   }
 
   const PretrainOptions& options_;
   model::Model model_;
   json settings_;
   const PretrainProgress& progress_;
-  const double peak_ = peak_flops(options_.compute);
-  std::int64_t done_ = 0;     // steps
-  std::int64_t tokens_ = 0;   // trained on
-  std::int64_t skipped_ = 0;  // steps
-  double seconds_ = 0;        // of all steps
+  std::int64_t done_ = 0;  // steps
   bool validation_due_ = false;
   train::GradientGuard guard_;
-  outputs::TrainingHistory history_;
+  TrainingRecords records_;
   std::unique_ptr<CheckpointFolder> folder_;
   files::TensorMap moments_;
   tokens::Tokenizer tokenizer_;
@@ -365,7 +329,6 @@ class Run {
   train::SegmentSampler sampler_;
   train::AdamW optimiser_;
   model::Backbone backbone_;
-  std::unique_ptr<TrainingLog> log_;
   PretrainReport report_;
 };
 

@@ -7,21 +7,14 @@
 
 #include "core/engine/checkpoint.h"
 #include "core/engine/run_settings.h"
+#include "core/engine/training_records.h"
 #include "core/model/model_folder.h"
-#include "core/outputs/report_page.h"
 #include "core/train/adamw.h"
 #include "core/train/gradient_guard.h"
 #include "core/train/schedule.h"
 #include "core/train/segment_sampler.h"
 
 namespace dnamamba::engine {
-
-/// What a run leaves to be looked at, besides the model.
-struct PretrainRecords {
-  std::string log;                 ///< a file of TrainingLog; empty: none
-  std::string report;              ///< a page, written at each validation and at the end; empty: none
-  outputs::ReportRun description;  ///< for the page
-};
 
 struct PretrainOptions {
   std::vector<std::string> inputs;      ///< FASTA, FASTQ
@@ -45,7 +38,7 @@ struct PretrainOptions {
   std::int64_t validation_context = 0;  ///< as train::ValidationOptions
   CheckpointOptions checkpoint;
   double time_limit = 0;  ///< seconds of training; 0: none
-  PretrainRecords records;
+  RecordOptions records;
   tokens::InvalidPolicy invalid = tokens::InvalidPolicy::kError;
 };
 

@@ -201,7 +201,7 @@ TEST(StreamedGradientOfBothMixers, HasTheSameBitsWhenItIsComputedAgain) {
       const model::ModelConfig config = test::random_config(random, 30, mixer);
       model::Parameters parameters = test::random_parameters(config, 5, dtype);
       const Backbone backbone(config, parameters);
-      const NextTokenBatch batch = random_batch(random, {40, 0, 23, 1});
+      const NextTokenBatch batch = random_batch(random, {16, 0, 9, 1});
       for (const std::int64_t segment : {1, 7, 100}) {
         const LossSum sum = streamed_gradient(backbone, batch, {.segment = segment}, 30);
         const Gradients one = take_gradients(parameters);
@@ -233,7 +233,7 @@ TEST(TruncatedGradient, IsTheExactOneOfOneSegmentAndAnotherOneOfMoreWithTheSameL
     model::Parameters parameters = test::random_parameters(config, 5, at::kDouble);
     const Backbone backbone(config, parameters);
     const NextTokenBatch batch = random_batch(random, {25, 0, 14});
-    for (const std::int64_t segment : {100, 7, 1}) {
+    for (const std::int64_t segment : {100, 7}) {
       const LossSum exact = streamed_gradient(backbone, batch, {.segment = segment}, 20);
       const Gradients expected = take_gradients(parameters);
       const LossSum sum = streamed_gradient(backbone, batch, {.segment = segment, .truncated = true}, 20);
