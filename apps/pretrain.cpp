@@ -257,7 +257,7 @@ std::string number(double value, int digits) {
 std::string speed_of(const engine::PretrainReport& report) {
   std::string text;
   const auto add = [&](const std::string& part) { text += (text.empty() ? "" : ", ") + part; };
-  if (report.seconds > 0) add(quantity(static_cast<double>(report.new_tokens) / report.seconds, "tokens/s"));
+  if (report.step_seconds > 0) add(quantity(static_cast<double>(report.new_tokens) / report.step_seconds, "tokens/s"));
   if (report.utilisation > 0) add(number(100 * report.utilisation, 1) + " % of the device's peak");
   const auto done = static_cast<double>(report.step - report.first_step);
   if (report.step < report.steps && done > 0)

@@ -204,7 +204,7 @@ class Run {
       if (base::stop_requested() != 0 || (options_.time_limit > 0 && report_.seconds >= options_.time_limit)) break;
       step();
       report_.seconds = seconds_since(start);
-      report_.utilisation = records_.utilisation(report_.new_tokens, report_.seconds);
+      report_.utilisation = records_.utilisation(report_.new_tokens, report_.step_seconds);
       validation_due_ = done_ == steps || (options_.validate_every > 0 && done_ % options_.validate_every == 0);
       report_.validation.clear();
       if (validation_due_) validate();
@@ -262,9 +262,10 @@ class Run {
     }
     report_.step = ++done_;
     report_.new_tokens += tokens;
-    records_.add(
-        {done_, tokens, report_.bits_per_base, report_.rate, report_.gradient_norm, seconds_since(start), skipped},
-        report_.skipped);
+    const double seconds = seconds_since(start);
+    report_.step_seconds += seconds;
+    records_.add({done_, tokens, report_.bits_per_base, report_.rate, report_.gradient_norm, seconds, skipped},
+                 report_.skipped);
     report_.tokens = records_.tokens();
   }
 
@@ -273,7 +274,7 @@ class Run {
     if (sum.weight == 0) return "its sequences hold no base to predict";
     const train::GradientGuard::Verdict verdict = guard_.judge(sum.loss, report_.gradient_norm);
     if (verdict.action == train::OnTrouble::kIgnore) return "";
-    const std::string reason = base::concat(verdict.reason, ", most of all by ", origin(worst(batches, sum.weight)));
+    std::string reason = base::concat(verdict.reason, ", most of all by ", origin(worst(batches, sum.weight)));
     if (verdict.action == train::OnTrouble::kSkip) return reason;
     optimiser_.skip();
     save();
@@ -338,7 +339,7 @@ PretrainResult pretrain(const PretrainOptions& options, model::Model model, cons
   if (!model.alphabet) throw base::Error("the model has no alphabet");
   refuse_what_exists(options);
   Run run(options, std::move(model), progress);
-  const PretrainResult result = run.train();
+  PretrainResult result = run.train();
   if (result.complete) {
     const std::string card = base::concat("# A model trained by dnamamba pretrain\n\nHow it was trained:\n\n```json\n",
                                           run.record().dump(1), "\n```\n");

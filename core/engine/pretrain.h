@@ -52,8 +52,9 @@ struct PretrainReport {
   double bits_per_base = 0;
   double rate = 0;
   double gradient_norm = 0;
-  double seconds = 0;                        ///< since this run began to train
-  double utilisation = 0;                    ///< of the device's peak over this run, 0 … 1; 0: not known
+  double seconds = 0;                        ///< since this run began to train, validations included
+  double step_seconds = 0;                   ///< those of its steps
+  double utilisation = 0;                    ///< of the device's peak over its steps, 0 … 1; 0: not known
   std::string skipped;                       ///< why the step changed nothing; empty: it did
   std::map<std::string, double> validation;  ///< file -> bits per base, after a validation
 };

@@ -128,6 +128,24 @@ TEST_F(PretrainCommand, StoppedByASignalGoesOnToTheSameBytes) {
   EXPECT_FALSE(fs::exists(folder_.file("run")));
 }
 
+TEST_F(PretrainCommand, StoppedInAValidationItIsSavedAndValidatesWhenItGoesOn) {
+  const std::string held_out = folder_.write("h.fa", ">h\n" + repeated("ACGGTCATTACG", 50'000) + "\n");
+  const std::vector<std::string> settings{"--steps", "2", "-q", "--validation", held_out};
+  ASSERT_EQ(dnamamba(command("whole", settings)).status, 0);
+  std::vector<std::string> words = command("pieces", settings);
+  words.insert(words.end(), {"--checkpoint", folder_.file("run"), "--log", folder_.file("log.jsonl")});
+  BackgroundProgram program(DNAMAMBA_PROGRAM, words, folder_.file("err"));
+  const auto begun = std::chrono::steady_clock::now();
+  while (content_of(folder_.file("log.jsonl")).find("\"step\":2,") == std::string::npos &&
+         std::chrono::steady_clock::now() - begun < std::chrono::seconds(20))
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  program.send(SIGTERM);
+  EXPECT_EQ(program.wait().status, 1);
+  EXPECT_THAT(content_of(folder_.file("err")), HasSubstr("step 2 is saved in "));
+  ASSERT_EQ(dnamamba(words).status, 0);
+  EXPECT_EQ(content_of(folder_.file("pieces/README.md")), content_of(folder_.file("whole/README.md")));
+}
+
 // A network as small as they come, and a checkpoint every other step: many of the kills fall into a save.
 TEST_F(PretrainCommand, KilledTwentyTimesAtAnyMomentItEndsInTheSameBytes) {
   const auto words = [&](const std::string& output) {
