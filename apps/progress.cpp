@@ -125,7 +125,8 @@ void Progress::show(double seconds, std::optional<double> fraction) {
                   ",\"per_second\":", with_digits(rate, 3), ",\"seconds\":", with_digits(seconds, 3),
                   fraction ? ",\"fraction\":" + with_digits(*fraction, 4) : "",
                   left ? ",\"seconds_left\":" + with_digits(*left, 1) : "",
-                  ",\"finished\":", finished_ ? "true" : "false", "}\n")
+                  note_.empty() ? "" : ",\"note\":" + quoted(note_), ",\"finished\":", finished_ ? "true" : "false",
+                  "}\n")
         << std::flush;
     return;
   }
@@ -134,6 +135,7 @@ void Progress::show(double seconds, std::optional<double> fraction) {
   line += concat(", ", quantity(rate, unit_), "/s");
   if (fraction && !finished_) line += concat(", ", with_digits(std::floor(100 * *fraction), 0), " %");
   if (left && !finished_) line += concat(", ", duration(*left), " left");
+  if (!note_.empty()) line += ", " + note_;
   const bool redrawn = settings_.style == Style::kRedrawn;
   if (redrawn && !finished_ && line.size() >= static_cast<std::size_t>(settings_.columns))
     line.resize(settings_.columns - 1);

@@ -6,6 +6,7 @@
 #include <iosfwd>
 #include <optional>
 #include <string>
+#include <utility>
 
 namespace dnamamba::apps {
 
@@ -36,6 +37,8 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
+  /// What every line ends with from now on, such as "1.93 bits per base".
+  void note(std::string text) { note_ = std::move(text); }
   /// `done` units so far. `fraction` of the work, 0 … 1, if that is known otherwise than by the total (bytes of the
   /// input read). Cheap: shows something only when it is time to.
   void update(std::int64_t done, std::optional<double> fraction = std::nullopt);
@@ -53,6 +56,7 @@ class Progress {
   const std::chrono::steady_clock::time_point start_;
   std::chrono::steady_clock::time_point last_shown_;
   std::int64_t done_ = 0;
+  std::string note_;
   bool line_is_open_ = false;
   bool finished_ = false;
 };

@@ -74,6 +74,14 @@ void place_for_inference(model::Model& model, const Compute& compute) {
   model::round_weights_of_products(model.parameters, compute.activations);
 }
 
+double peak_flops(const Compute& compute) {
+  if (!compute.device.is_cuda() || compute.activations != at::kBFloat16) return 0;
+  const std::string name = ops::cuda_device_names().at(compute.device.has_index() ? compute.device.index() : 0);
+  for (const auto& [part, flops] : {std::pair("H200", 989e12), std::pair("H100 80GB HBM3", 989e12)})
+    if (name.find(part) != std::string::npos) return flops;
+  return 0;
+}
+
 std::string gpu_description() {
   if (!ops::why_no_cuda().empty()) return ops::why_no_cuda();
   std::string text;

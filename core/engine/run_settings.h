@@ -46,6 +46,10 @@ void place(model::Model& model, const Compute& compute);
 /// The same to use them: the weights of products are rounded once to the type in which products take them.
 void place_for_inference(model::Model& model, const Compute& compute);
 
+/// Dense operations a second that the device's maker states for products of these activations; 0 where that is not
+/// known here.
+double peak_flops(const Compute& compute);
+
 /// The GPUs there are, or why there is none to use: for `doctor`.
 std::string gpu_description();
 

@@ -58,13 +58,6 @@ fs::path create_temporary(const fs::path& target, Create&& create) {
       concat(target.string(), ": can't write in folder ", folder_of(target).string(), ": ", errno_text(errno)));
 }
 
-void sync_folder(const fs::path& folder) {
-  const Descriptor descriptor(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  // Some network file systems can't sync a folder: the rename itself has been done.
-  if (descriptor.is_open() && ::fsync(descriptor.number()) != 0 && errno != EINVAL && errno != ENOTSUP)
-    throw IoError(concat(folder.string(), ": can't sync: ", errno_text(errno)));
-}
-
 void sync_file(const Descriptor& file, const std::string& name) {
   if (::fsync(file.number()) != 0)
     throw IoError(concat(name, ": can't write: ", errno_text(errno), "; free some space or write to another disk"));
@@ -88,6 +81,13 @@ void rename_to_target(const fs::path& temporary, const fs::path& target, bool fo
 }
 
 }  // namespace
+
+void sync_folder(const fs::path& folder) {
+  const Descriptor descriptor(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  // Some network file systems can't sync a folder: the rename itself has been done.
+  if (descriptor.is_open() && ::fsync(descriptor.number()) != 0 && errno != EINVAL && errno != ENOTSUP)
+    throw IoError(concat(folder.string(), ": can't sync: ", errno_text(errno)));
+}
 
 AtomicFile::AtomicFile(fs::path target, bool force) : AtomicFile(std::move(target), force, false) {}
 

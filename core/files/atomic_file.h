@@ -75,6 +75,9 @@ class AtomicFile {
   std::int64_t size_ = 0;  // bytes, the buffered ones included
 };
 
+/// Syncs the names in a folder to the disk: of files and folders that were made, renamed or removed. @throws IoError.
+void sync_folder(const std::filesystem::path& folder);
+
 /// A folder filled under a hidden temporary name beside its target and renamed by commit(). Destroyed without commit()
 /// it removes what was written into it.
 class AtomicFolder {

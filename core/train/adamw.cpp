@@ -1,14 +1,15 @@
 #include "core/train/adamw.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/_foreach_norm.h>
+#include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/stack.h>
-#include <ATen/ops/zeros.h>
-#include <torch/optim/adamw.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <cmath>
-#include <numbers>
-#include <numeric>
 
 #include "core/base/error.h"
 #include "core/model/model_folder.h"
@@ -16,85 +17,114 @@
 namespace dnamamba::train {
 namespace {
 
-// Updates made so far; fewer than the run's steps where a step's batches weighed nothing.
+// Updates made so far; fewer than the run's steps where a step's batches weighed nothing or it was skipped.
 constexpr const char* kUpdates = "updates";
+
+// LibTorch adds up pieces of this size in one thread, so that the number of threads does not show in the sum.
+constexpr std::int64_t kPiece = 32'768;  // elements
+
+struct Moving {
+  std::string name;
+  at::Tensor parameter;
+  at::Tensor first, second;  // moments
+};
+
+// Parameters with the same weight decay, as the lists that the fused update takes.
+struct Group {
+  double weight_decay = 0;
+  std::vector<Moving> members;
+};
 
 }  // namespace
 
-double rate_at(const AdamWOptions& options, std::int64_t step) {
-  const auto steps = static_cast<double>(options.steps);
-  const double warmup = std::max(1.0, std::floor(options.warmup * steps));
-  const auto done = static_cast<double>(step);
-  if (done < warmup) return options.rate * (done + 1) / warmup;
-  const double part = std::min(1.0, (done - warmup) / std::max(1.0, steps - warmup));
-  const double cosine = 0.5 * (1 + std::cos(std::numbers::pi * part));
-  return options.rate * (options.final_rate + (1 - options.final_rate) * cosine);
-}
-
 struct AdamW::Impl {
   AdamWOptions options;
-  model::Parameters parameters;
-  std::unique_ptr<torch::optim::AdamW> optimiser;
+  std::vector<Group> groups;
+  std::int64_t updates = 0;
 
-  [[nodiscard]] double gradient_norm() const {
-    std::vector<at::Tensor> squares;  // waited for together
-    for (const auto& [name, parameter] : parameters)
-      if (parameter.grad().defined()) squares.push_back(parameter.grad().to(at::kDouble).square().sum());
-    const at::Tensor on_host = squares.empty() ? at::zeros({0}, at::kDouble) : at::stack(squares).cpu();
-    const double* const values = on_host.const_data_ptr<double>();
-    return std::sqrt(std::accumulate(values, values + on_host.numel(), 0.0));
+  template <typename Visit>
+  void for_each(Visit&& visit) {
+    for (Group& group : groups)
+      for (Moving& moving : group.members) visit(moving);
   }
+  [[nodiscard]] std::vector<at::Tensor> gradients() {
+    std::vector<at::Tensor> gradients;
+    for_each([&](const Moving& moving) {
+      if (moving.parameter.grad().defined()) gradients.push_back(moving.parameter.grad());
+    });
+    return gradients;
+  }
+  void update(const Group& group, double rate) const;
 };
+
+// Parameters that got no gradient stay out of the lists and as they are.
+void AdamW::Impl::update(const Group& group, double rate) const {
+  std::vector<at::Tensor> parameters, gradients, first, second;
+  for (const Moving& moving : group.members) {
+    if (!moving.parameter.grad().defined()) continue;
+    parameters.push_back(moving.parameter);
+    gradients.push_back(moving.parameter.grad().contiguous());  // the update goes by memory, not by strides
+    first.push_back(moving.first);
+    second.push_back(moving.second);
+  }
+  if (parameters.empty()) return;
+  const at::Tensor count = at::full({}, static_cast<double>(updates), parameters[0].options().dtype(at::kFloat));
+  const std::vector<at::Tensor> counts(parameters.size(), count);
+  at::_fused_adamw_(parameters, gradients, first, second, /*max_exp_avg_sqs=*/{}, counts, rate, options.beta1,
+                    options.beta2, group.weight_decay, options.epsilon, /*amsgrad=*/false, /*maximize=*/false);
+}
 
 AdamW::AdamW(const model::ModelConfig& config, model::Parameters& parameters, const AdamWOptions& options)
     : impl_(std::make_unique<Impl>()) {
   impl_->options = options;
-  std::vector<at::Tensor> decaying, others;
+  impl_->groups = {{.weight_decay = options.weight_decay, .members = {}}, {.weight_decay = 0, .members = {}}};
   for (const model::ParameterSpec& spec : model::parameter_specs(config)) {
-    at::Tensor& parameter = parameters.at(spec.name);
-    parameter.requires_grad_(true);
-    (spec.decays ? decaying : others).push_back(parameter);
+    const at::Tensor& parameter = parameters.at(spec.name).requires_grad_(true);
+    impl_->groups[spec.decays ? 0 : 1].members.push_back(
+        {spec.name, parameter, at::zeros_like(parameter), at::zeros_like(parameter)});
   }
-  impl_->parameters = parameters;
-  const auto group_options = [&](double decay) {
-    return torch::optim::AdamWOptions(options.rate)
-        .betas({options.beta1, options.beta2})
-        .eps(options.epsilon)
-        .weight_decay(decay);
-  };
-  std::vector<torch::optim::OptimizerParamGroup> groups;
-  groups.emplace_back(decaying, std::make_unique<torch::optim::AdamWOptions>(group_options(options.weight_decay)));
-  groups.emplace_back(others, std::make_unique<torch::optim::AdamWOptions>(group_options(0)));
-  impl_->optimiser = std::make_unique<torch::optim::AdamW>(std::move(groups), group_options(options.weight_decay));
 }
 
 AdamW::~AdamW() = default;
 
-double AdamW::step(std::int64_t step) {
-  const double norm = impl_->gradient_norm();
-  if (!std::isfinite(norm)) throw base::Error(base::concat("the gradient is not finite in step ", step));
-  if (impl_->options.clip > 0 && norm > impl_->options.clip) {
-    const at::NoGradGuard no_graph;
-    for (auto& [name, parameter] : impl_->parameters)
-      if (parameter.grad().defined()) parameter.mutable_grad().mul_(impl_->options.clip / norm);
+double AdamW::gradient_norm() const {
+  std::vector<at::Tensor> pieces;
+  for (const at::Tensor& gradient : impl_->gradients())
+    for (at::Tensor& piece : gradient.flatten().split(kPiece)) pieces.push_back(std::move(piece));
+  if (pieces.empty()) return 0;
+  const at::Tensor on_host = at::stack(at::_foreach_norm(pieces, 2, at::kDouble)).cpu();
+  double squares = 0;
+  for (std::int64_t i = 0; i < on_host.numel(); ++i) {
+    const double norm = on_host.const_data_ptr<double>()[i];
+    squares += norm * norm;
   }
-  for (auto& group : impl_->optimiser->param_groups())
-    static_cast<torch::optim::AdamWOptions&>(group.options()).lr(rate_at(impl_->options, step));
-  impl_->optimiser->step();
-  impl_->optimiser->zero_grad();
-  return norm;
+  return std::sqrt(squares);
+}
+
+void AdamW::step(double rate, double norm) {
+  if (!std::isfinite(norm)) throw base::Error("the gradient is not finite");
+  const at::NoGradGuard no_graph;
+  if (impl_->options.clip > 0 && norm > impl_->options.clip) {
+    std::vector<at::Tensor> gradients = impl_->gradients();
+    at::_foreach_mul_(gradients, impl_->options.clip / norm);
+  }
+  ++impl_->updates;
+  for (const Group& group : impl_->groups) impl_->update(group, rate);
+  skip();
+}
+
+void AdamW::skip() {
+  impl_->for_each([](Moving& moving) { moving.parameter.mutable_grad().reset(); });
 }
 
 files::TensorMap AdamW::moments() const {
   files::TensorMap stored;
-  for (const auto& [name, parameter] : impl_->parameters) {
-    const auto found = impl_->optimiser->state().find(parameter.unsafeGetTensorImpl());
-    if (found == impl_->optimiser->state().end()) continue;
-    const auto& state = static_cast<const torch::optim::AdamWParamState&>(*found->second);
-    stored.emplace(name + ".exp_avg", model::to_stored(state.exp_avg()));
-    stored.emplace(name + ".exp_avg_sq", model::to_stored(state.exp_avg_sq()));
-    stored.emplace(kUpdates, model::to_stored(at::scalar_tensor(state.step(), at::kLong)));
-  }
+  if (impl_->updates == 0) return stored;
+  impl_->for_each([&](const Moving& moving) {
+    stored.emplace(moving.name + ".exp_avg", model::to_stored(moving.first));
+    stored.emplace(moving.name + ".exp_avg_sq", model::to_stored(moving.second));
+  });
+  stored.emplace(kUpdates, model::to_stored(at::scalar_tensor(impl_->updates, at::kLong)));
   return stored;
 }
 
@@ -103,19 +133,20 @@ void AdamW::set_moments(const files::TensorMap& moments) {
   const auto updates = moments.find(kUpdates);
   if (updates == moments.end())
     throw base::Error("the checkpoint's optimiser state does not say how many updates it saw");
-  const auto updates_made = model::to_tensor(updates->second).item<std::int64_t>();
-  for (const auto& [name, parameter] : impl_->parameters) {
-    const auto first = moments.find(name + ".exp_avg"), second = moments.find(name + ".exp_avg_sq");
-    if (first == moments.end() || second == moments.end())
-      throw base::Error("the checkpoint holds no optimiser state of " + name);
-    auto state = std::make_unique<torch::optim::AdamWParamState>();
-    state->step(updates_made);
-    state->exp_avg(model::to_tensor(first->second).to(parameter.device()));
-    state->exp_avg_sq(model::to_tensor(second->second).to(parameter.device()));
-    if (state->exp_avg().sizes() != parameter.sizes() || state->exp_avg_sq().sizes() != parameter.sizes())
-      throw base::Error("the checkpoint's optimiser state of " + name + " has another shape than the parameter");
-    impl_->optimiser->state()[parameter.unsafeGetTensorImpl()] = std::move(state);
-  }
+  const auto restored = [&](const std::string& name, const char* moment, const at::Tensor& parameter) {
+    const auto found = moments.find(name + moment);
+    if (found == moments.end()) throw base::Error("the checkpoint holds no optimiser state of " + name);
+    const at::Tensor tensor = model::to_tensor(found->second);
+    if (tensor.sizes() != parameter.sizes() || tensor.scalar_type() != parameter.scalar_type())
+      throw base::Error("the checkpoint's optimiser state of " + name +
+                        " has another shape or type than the parameter");
+    return tensor.to(parameter.device());
+  };
+  impl_->for_each([&](Moving& moving) {
+    moving.first = restored(moving.name, ".exp_avg", moving.parameter);
+    moving.second = restored(moving.name, ".exp_avg_sq", moving.parameter);
+  });
+  impl_->updates = model::to_tensor(updates->second).item<std::int64_t>();
 }
 
 }  // namespace dnamamba::train

@@ -62,7 +62,7 @@ SegmentSampler::Table SegmentSampler::table_of(const std::vector<Piece>& pieces)
   return table;
 }
 
-Segment SegmentSampler::draw(std::int64_t step, std::int64_t place) const {
+SegmentSampler::Drawn SegmentSampler::choose(std::int64_t step, std::int64_t place) const {
   at::Philox4_32 random(options_.seed, static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(place) << 32);
   const auto file = std::upper_bound(file_ends_.begin(), file_ends_.end() - 1, uniform(random)) - file_ends_.begin();
   const auto& [pieces, ends, sequences] = tables_[file];
@@ -79,9 +79,21 @@ Segment SegmentSampler::draw(std::int64_t step, std::int64_t place) const {
   const Piece& piece = pieces[index];
   const std::int64_t begin = piece.begin + at - (index == 0 ? 0 : ends[index - 1]), left = piece.end - begin;
   const std::int64_t count = options_.context == 0 || left <= options_.context ? left : options_.context + 1;
-  Segment segment = files_[file]->read(piece.sequence, begin, count);
-  if (!options_.reverse_complement || uniform(random) < 0.5) return segment;
-  return on_the_other_strand(alphabet_, segment);
+  const bool other_strand = options_.reverse_complement && uniform(random) >= 0.5;
+  return {static_cast<std::size_t>(file), piece.sequence, begin, count, other_strand};
+}
+
+Segment SegmentSampler::draw(std::int64_t step, std::int64_t place) const {
+  const Drawn drawn = choose(step, place);
+  Segment segment = files_[drawn.file]->read(drawn.sequence, drawn.begin, drawn.count);
+  return drawn.other_strand ? on_the_other_strand(alphabet_, segment) : segment;
+}
+
+std::string SegmentSampler::origin(std::int64_t step, std::int64_t place) const {
+  const Drawn drawn = choose(step, place);
+  const TrainingFile& file = *files_[drawn.file];
+  return base::concat(file.path(), ": ", file.name(drawn.sequence), ":", drawn.begin + 1, "-",
+                      drawn.begin + drawn.count, drawn.other_strand ? ", reverse strand" : "");
 }
 
 }  // namespace dnamamba::train

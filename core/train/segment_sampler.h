@@ -2,6 +2,7 @@
 // are in memory or in a store.
 #pragma once
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "core/tokens/alphabet.h"
@@ -27,6 +28,8 @@ class SegmentSampler {
 
   /// At most context + 1 tokens: file, then sequence, then a place where a segment can begin, then strand.
   [[nodiscard]] Segment draw(std::int64_t step, std::int64_t place) const;
+  /// Where that segment is: "genome.fa: chr1:1-1025, reverse strand", counted from 1.
+  [[nodiscard]] std::string origin(std::int64_t step, std::int64_t place) const;
 
  private:
   struct Table {
@@ -34,6 +37,12 @@ class SegmentSampler {
     std::vector<std::int64_t> ends;      // cumulated places of the pieces
     std::vector<std::size_t> sequences;  // where each sequence's pieces begin, and their number
   };
+  struct Drawn {
+    std::size_t file;
+    std::int64_t sequence, begin, count;
+    bool other_strand;
+  };
+  [[nodiscard]] Drawn choose(std::int64_t step, std::int64_t place) const;
   [[nodiscard]] std::int64_t places_in(const Piece& piece) const;
   [[nodiscard]] Table table_of(const std::vector<Piece>& pieces) const;
 

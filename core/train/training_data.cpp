@@ -64,6 +64,11 @@ std::vector<NextTokenBatch> TrainingData::draw(std::int64_t step, std::int64_t m
   return batches;
 }
 
+std::string TrainingData::origin(std::int64_t step, std::int64_t place) {
+  if (ahead_.batches.valid()) ahead_.batches.wait();  // it uses the sampler
+  return sampler_of(context_at(options_, longest_, steps_, step)).origin(step, place);
+}
+
 std::vector<NextTokenBatch> TrainingData::draw_now(std::int64_t step, std::int64_t micro_batch) {
   const std::int64_t context = context_at(options_, longest_, steps_, step);
   const SegmentSampler& sampler = sampler_of(context);

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <future>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "core/tokens/tokenizer.h"
@@ -25,6 +26,9 @@ class TrainingData {
   /// at least one sequence. A batch has at most `micro_batch` tokens, or one sequence. The next step's are drawn in the
   /// background meanwhile, unless they are many.
   [[nodiscard]] std::vector<NextTokenBatch> draw(std::int64_t step, std::int64_t micro_batch);
+
+  /// Where a step's sequence at a place of its batches comes from, for messages.
+  [[nodiscard]] std::string origin(std::int64_t step, std::int64_t place);
 
   /// The validation files, and what is held out of the training files.
   [[nodiscard]] const std::vector<ValidationSet>& validation() const { return validation_; }

@@ -1,5 +1,6 @@
 #include "core/train/validation.h"
 
+#include <bit>
 #include <cmath>
 #include <numbers>
 #include <utility>
@@ -18,13 +19,37 @@ ValidationSet all_of(std::shared_ptr<const TrainingFile> file) {
   return set;
 }
 
+void LossByContext::add(std::int64_t bases, double loss, double weight) {
+  LossSum& part = parts.at(std::bit_width(static_cast<std::uint64_t>(bases)) - 1);
+  part.loss += loss;
+  part.weight += weight;
+}
+
+namespace {
+
+void add_segment(LossByContext& sums, const NextTokenBatch& segment, std::int64_t first,
+                 std::span<const float> losses) {
+  for (std::int64_t s = 0; s < segment.inputs.sequences(); ++s)
+    for (std::int64_t i = 0; i < segment.inputs.length(s); ++i) {
+      const std::int64_t token = segment.inputs.offsets[s] + i;
+      if (segment.weights[token] > 0) sums.add(first + i + 1, losses[token], segment.weights[token]);
+    }
+}
+
+}  // namespace
+
 LossSum validate(const model::Backbone& backbone, const ValidationSet& set, const tokens::Alphabet& alphabet,
-                 const ValidationOptions& options) {
+                 const ValidationOptions& options, LossByContext* by_context) {
+  SegmentLosses told;
+  if (by_context != nullptr)
+    told = [&](const NextTokenBatch& segment, std::int64_t first, std::span<const float> losses) {
+      add_segment(*by_context, segment, first, losses);
+    };
   LossSum sum;
   NextTokenBatch batch;
   const auto flush = [&] {
     base::throw_if_stopped();
-    const LossSum part = streamed_loss(backbone, batch, options.segment);
+    const LossSum part = streamed_loss(backbone, batch, options.segment, told);
     sum.loss += part.loss;
     sum.weight += part.weight;
     batch = {};

@@ -204,7 +204,7 @@ void bench_model(const model::ModelConfig& config, bool only_a_step) {
     const double weight = batch.total_weight();
     ops::cuda_peak_bytes(/*reset=*/true);
     const double ms = milliseconds([&] {
-      train::streamed_gradient(backbone, batch, segment, weight);
+      train::streamed_gradient(backbone, batch, {.segment = segment}, weight);
       for (auto& [name, parameter] : parameters) parameter.mutable_grad() = Tensor();
     });
     std::printf("  gradient of %8lld tokens, segments of %7lld   %7.2f M tokens/s   peak %6.2f GB\n",

@@ -169,7 +169,7 @@ void bench_model(const std::string& name, const model::ModelConfig& config, std:
   batch.append(sequence, alphabet);
   const double weight = batch.total_weight();
   const auto train = [&](std::int64_t segment) {
-    train::streamed_gradient(backbone, batch, segment, weight);
+    train::streamed_gradient(backbone, batch, {.segment = segment}, weight);
     for (auto& [key, parameter] : parameters) parameter.mutable_grad().zero_();
   };
   const auto product_pass = [&](int forwards) {

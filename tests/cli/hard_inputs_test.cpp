@@ -8,6 +8,7 @@
 
 #include "tests/cli/tiny_model.h"
 #include "tests/support/compress.h"
+#include "tests/support/throws.h"
 
 namespace dnamamba::test {
 namespace {
@@ -96,6 +97,30 @@ TEST_F(FullDisk, LeavesNoHalfATrainedModel) {
   EXPECT_THAT(result.err, AllOf(StartsWith("dnamamba pretrain: "), HasSubstr("No space left on device")));
   EXPECT_EQ(lines_of(result.err), 1) << result.err;
   EXPECT_THAT(result.out, ::testing::Not(HasSubstr("model\n")));
+}
+
+// Checkpoints of some 100 kB each: the third, while two are kept, finds no room.
+TEST_F(FullDisk, LeavesTheLastGoodCheckpointToGoOnFrom) {
+  const std::string command =
+      R"("$1" pretrain -q "$2" -o "$3" --d-model 32 --layers 1 --steps 12 --batch 64 --context 32 -t 1 )";
+  const ProgramResult full = on_small_disk(
+      command + R"(--checkpoint "$disk"/run --save-every 2; status=$?; cp -r "$disk"/run "$4"; (exit $status))",
+      {contig_, folder_.file("pieces"), folder_.file("run")});
+  EXPECT_EQ(full.status, 1);
+  EXPECT_THAT(full.err,
+              AllOf(StartsWith("dnamamba pretrain: " + disk_ + "/run/"), HasSubstr("No space left on device")));
+  EXPECT_EQ(lines_of(full.err), 1) << full.err;
+  EXPECT_FALSE(fs::exists(folder_.file("pieces")));
+  std::vector<std::string> left;
+  for (const auto& entry : fs::directory_iterator(folder_.file("run")))
+    left.push_back(entry.path().filename().string());
+  EXPECT_THAT(left, ::testing::Not(IsEmpty()));
+  EXPECT_THAT(left, ::testing::Each(StartsWith("step-"))) << "nothing half is left";
+  const ProgramResult rest =
+      shell(command + R"(--checkpoint "$4")", {contig_, folder_.file("pieces"), folder_.file("run")});
+  EXPECT_EQ(rest.status, 0) << rest.err;
+  ASSERT_EQ(shell(command, {contig_, folder_.file("whole")}).status, 0);
+  EXPECT_EQ(content_of(folder_.file("pieces/model.safetensors")), content_of(folder_.file("whole/model.safetensors")));
 }
 
 // ---- files that can't be read

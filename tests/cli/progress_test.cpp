@@ -51,6 +51,15 @@ TEST(Progress, TakesAFractionWhereTheTotalIsNotKnown) {
   EXPECT_THAT(stage.out.str(), HasSubstr("25 %, 1 min 0 s left"));
 }
 
+TEST(Progress, EndsItsLinesWithTheNote) {
+  Stage stage;
+  Progress progress("pretrain", "tokens", std::nullopt, stage.settings(ProgressSettings::Style::kLines, 1s));
+  progress.note("1.93 bits per base");
+  stage.now += 10s;
+  progress.update(500);
+  EXPECT_EQ(stage.out.str(), "pretrain: 500 tokens, 50 tokens/s, 1.93 bits per base\n");
+}
+
 TEST(Progress, RedrawsOneLineThatFitsTheTerminal) {
   Stage stage;
   ProgressSettings settings = stage.settings(ProgressSettings::Style::kRedrawn, 200ms);

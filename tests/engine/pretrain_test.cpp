@@ -6,14 +6,21 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
 #include <numbers>
+#include <random>
 
 #include "core/base/error.h"
 #include "core/engine/run_settings.h"
+#include "core/files/safetensors.h"
 #include "core/heads/language_head.h"
 #include "tests/engine/engine_models.h"
+#include "tests/support/damage.h"
+#include "tests/support/report.h"
 #include "tests/support/throws.h"
 
 namespace dnamamba::engine {
@@ -52,8 +59,8 @@ class Pretrain : public ::testing::Test {
     options.data.batch = 200;
     options.micro_batch = 100;
     options.segment = 1'000;
-    options.optimiser.steps = 6;
-    options.optimiser.rate = 1e-2;
+    options.schedule.steps = 6;
+    options.schedule.rate = 1e-2;
     return options;
   }
 
@@ -76,7 +83,7 @@ TEST_F(Pretrain, StoppedAfterEveryStepAndGoneOnWithGivesTheBitsOfAnUndisturbedRu
 
   PretrainOptions pieces = whole;
   pieces.output = folder_.file("pieces");
-  pieces.checkpoint = folder_.file("checkpoint");
+  pieces.checkpoint.folder = folder_.file("checkpoint");
   pieces.time_limit = 1e-9;
   PretrainResult result;
   for (std::int64_t step = 1; step <= 6; ++step) {
@@ -84,7 +91,7 @@ TEST_F(Pretrain, StoppedAfterEveryStepAndGoneOnWithGivesTheBitsOfAnUndisturbedRu
     ASSERT_EQ(result.steps, step);
     EXPECT_EQ(result.complete, step == 6);
     EXPECT_EQ(fs::exists(pieces.output), step == 6);
-    EXPECT_EQ(fs::exists(pieces.checkpoint), step < 6);
+    EXPECT_EQ(fs::exists(pieces.checkpoint.folder), step < 6);
   }
   for (const char* file : {"model.safetensors", "README.md", "config.json"})
     EXPECT_EQ(content_of(folder_.file("pieces/" + std::string(file))),
@@ -96,13 +103,13 @@ TEST_F(Pretrain, StoppedAfterEveryStepAndGoneOnWithGivesTheBitsOfAnUndisturbedRu
 
 TEST_F(Pretrain, ACheckpointEveryFewStepsServesAsWell) {
   PretrainOptions saving = options("whole");
-  saving.checkpoint = folder_.file("checkpoint");
-  saving.save_every = 4;
+  saving.checkpoint.folder = folder_.file("checkpoint");
+  saving.checkpoint.save_every = 4;
   const fs::path kept = folder_.path() / "kept";
   pretrain(saving, new_model(), [&](const PretrainReport& report) {
-    if (report.step == 5) fs::copy(saving.checkpoint, kept, fs::copy_options::recursive);
+    if (report.step == 5) fs::copy(saving.checkpoint.folder, kept, fs::copy_options::recursive);
   });
-  fs::copy(kept, saving.checkpoint, fs::copy_options::recursive);
+  fs::copy(kept, saving.checkpoint.folder, fs::copy_options::recursive);
   saving.output = folder_.file("again");
   std::vector<std::int64_t> steps;
   pretrain(saving, new_model(), [&](const PretrainReport& report) { steps.push_back(report.step); });
@@ -112,7 +119,7 @@ TEST_F(Pretrain, ACheckpointEveryFewStepsServesAsWell) {
 
 TEST_F(Pretrain, ACheckpointOfOtherSettingsIsRefusedByTheirName) {
   PretrainOptions first = options("model");
-  first.checkpoint = folder_.file("checkpoint");
+  first.checkpoint.folder = folder_.file("checkpoint");
   first.time_limit = 1e-9;
   pretrain(first, new_model(), ignore);
   const auto refusal = [&](auto change) {
@@ -120,7 +127,7 @@ TEST_F(Pretrain, ACheckpointOfOtherSettingsIsRefusedByTheirName) {
     change(changed);
     return error_text<base::Error>([&] { pretrain(changed, new_model(), ignore); });
   };
-  EXPECT_THAT(refusal([](PretrainOptions& o) { o.optimiser.rate = 0.5; }), AllOf(HasSubstr("rate = 0.01, not 0.5")));
+  EXPECT_THAT(refusal([](PretrainOptions& o) { o.schedule.rate = 0.5; }), AllOf(HasSubstr("rate = 0.01, not 0.5")));
   EXPECT_THAT(refusal([](PretrainOptions& o) { o.data.context = 24; }), HasSubstr("context = 48, not 24"));
   EXPECT_THAT(refusal([](PretrainOptions& o) { o.data.seed = 2; }), HasSubstr("seed"));
   EXPECT_THAT(refusal([](PretrainOptions& o) { o.data.inputs.push_back(o.data.inputs[0]); }), HasSubstr("inputs"));
@@ -139,26 +146,199 @@ TEST_F(Pretrain, ACheckpointOfOtherSettingsIsRefusedByTheirName) {
   EXPECT_THAT(error_text<base::Error>([&] { pretrain(first, wider, ignore); }), HasSubstr("model"));
 }
 
-TEST_F(Pretrain, ADamagedCheckpointIsRefused) {
-  PretrainOptions first = options("model");
-  first.checkpoint = folder_.file("checkpoint");
-  first.time_limit = 1e-9;
+// Stopped after each of the first three steps, of which the last two are kept.
+PretrainOptions stopped_after_three_steps(PretrainOptions options, const std::string& folder) {
+  options.checkpoint.folder = folder;
+  options.time_limit = 1e-9;
+  for (int i = 0; i < 3; ++i) pretrain(options, new_model(), ignore);
+  return options;
+}
+
+std::vector<std::string> names_in(const std::string& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder)) names.push_back(entry.path().filename().string());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+TEST_F(Pretrain, ADamagedCheckpointIsRefusedByNameAndTheOneBeforeServesWhenAsked) {
+  pretrain(options("whole"), new_model(), ignore);
+  const PretrainOptions first = stopped_after_three_steps(options("model"), folder_.file("checkpoint"));
+  ASSERT_THAT(names_in(folder_.file("checkpoint")), ::testing::ElementsAre("step-000002", "step-000003"));
+  fs::copy(folder_.file("checkpoint"), folder_.file("kept"), fs::copy_options::recursive);
+  std::mt19937 random(3);
+  for (const char* name : {"index.json", "shard-00001.safetensors"})
+    for (const bool missing : {false, true}) {
+      SCOPED_TRACE(std::string(name) + (missing ? " is missing" : " has a wrong bit"));
+      fs::remove_all(folder_.file("checkpoint"));
+      fs::copy(folder_.file("kept"), folder_.file("checkpoint"), fs::copy_options::recursive);
+      const std::string file = folder_.file("checkpoint/step-000003/" + std::string(name));
+      const std::string damaged = test::with_flipped_bit(content_of(file), random);
+      fs::remove(file);
+      if (!missing) folder_.write("checkpoint/step-000003/" + std::string(name), damaged);
+      EXPECT_THAT(error_text<base::IoError>([&] { pretrain(first, new_model(), ignore); }),
+                  AllOf(HasSubstr(file), HasSubstr(missing ? "missing" : "damaged"), HasSubstr("--last-good"),
+                        HasSubstr("step-000002")));
+      PretrainOptions on = first;
+      on.time_limit = 0;
+      on.force = true;
+      on.checkpoint.last_good = true;
+      std::vector<std::int64_t> steps;
+      pretrain(on, new_model(), [&](const PretrainReport& report) { steps.push_back(report.step); });
+      EXPECT_THAT(steps, ::testing::ElementsAre(3, 4, 5, 6));
+      EXPECT_EQ(content_of(folder_.file("model/model.safetensors")),
+                content_of(folder_.file("whole/model.safetensors")));
+      EXPECT_FALSE(fs::exists(folder_.file("checkpoint")));
+      fs::remove_all(folder_.file("model"));
+    }
+}
+
+TEST_F(Pretrain, WithoutAWholeCheckpointNothingIsBegunAnewUnasked) {
+  PretrainOptions first = stopped_after_three_steps(options("model"), folder_.file("checkpoint"));
+  for (const char* step : {"2", "3"})
+    fs::remove(folder_.file("checkpoint/step-00000" + std::string(step) + "/index.json"));
+  first.checkpoint.last_good = true;
+  EXPECT_THAT(error_text<base::IoError>([&] { pretrain(first, new_model(), ignore); }),
+              AllOf(HasSubstr("step-000002/index.json"), HasSubstr("begin anew")));
+}
+
+TEST_F(Pretrain, WhatAKilledSaveLeftBehindIsRemovedAndNothingElse) {
+  PretrainOptions first = stopped_after_three_steps(options("model"), folder_.file("checkpoint"));
+  fs::create_directory(folder_.file("checkpoint/.step-000004.tmp-77-abc"));
+  folder_.write("checkpoint/.step-000004.tmp-77-abc/shard-00001.safetensors", "half");
+  folder_.write("checkpoint/notes.txt", "mine");
+  first.checkpoint.keep = 1;
   pretrain(first, new_model(), ignore);
-  for (const std::string file : {"checkpoint/optimiser.safetensors", "checkpoint/model/model.safetensors"}) {
-    const std::string whole = content_of(folder_.file(file));
-    std::string damaged = whole;
-    damaged.back() = static_cast<char>(damaged.back() ^ 1);
-    folder_.write(file, damaged);
-    EXPECT_THAT(error_text<base::Error>([&] { pretrain(first, new_model(), ignore); }), HasSubstr("checksum"));
-    folder_.write(file, whole);
+  EXPECT_THAT(names_in(folder_.file("checkpoint")), ::testing::ElementsAre("notes.txt", "step-000004"));
+  first.time_limit = 0;
+  pretrain(first, new_model(), ignore);
+  EXPECT_THAT(names_in(folder_.file("checkpoint")), ::testing::ElementsAre("notes.txt"));
+}
+
+TEST_F(Pretrain, TwoRunsDoNotShareACheckpoint) {
+  const CheckpointFolder one({.folder = folder_.file("checkpoint")});
+  PretrainOptions other = options("model");
+  other.checkpoint.folder = folder_.file("checkpoint");
+  EXPECT_THAT(error_text<base::IoError>([&] { pretrain(other, new_model(), ignore); }),
+              HasSubstr("another process trains into it"));
+}
+
+TEST_F(Pretrain, SkippedStepsChangeNothingAndAreCounted) {
+  model::Model broken = new_model();
+  at::Tensor& weight = broken.parameters.at("backbone.norm_f.weight");
+  weight = weight.mul(std::numeric_limits<double>::infinity());
+  PretrainOptions skipping = options("model");
+  skipping.data.validation.clear();
+  skipping.guard.on_nan = train::OnTrouble::kSkip;
+  skipping.records.log = folder_.file("log.jsonl");
+  const auto begun = model::to_stored(broken.parameters.at("backbone.embedding.weight"));
+  std::vector<std::string> reasons;
+  const PretrainResult result =
+      pretrain(skipping, broken, [&](const PretrainReport& report) { reasons.push_back(report.skipped); });
+  const auto ended = files::read_safetensors(folder_.file("model/model.safetensors")).tensors;
+  EXPECT_TRUE(std::ranges::equal(ended.at("backbone.embedding.weight").bytes(), begun.bytes()));
+  EXPECT_EQ(result.skipped, 6);
+  EXPECT_EQ(result.tokens, 0);
+  ASSERT_EQ(reasons.size(), 6U);
+  EXPECT_THAT(reasons[0], AllOf(HasSubstr("the loss is not finite"), HasSubstr("most of all by " + training_ + ": ")));
+  EXPECT_THAT(content_of(folder_.file("log.jsonl")), HasSubstr("\"skipped\":\"the loss is not finite"));
+}
+
+TEST_F(Pretrain, SkipsTheSameSpikesWhenItIsStoppedAndGoesOn) {
+  PretrainOptions whole = options("whole");
+  whole.schedule.steps = 40;
+  whole.data.batch = 48;
+  whole.data.validation.clear();
+  whole.guard = {.on_spike = train::OnTrouble::kSkip, .spike_factor = 1.2};
+  const PretrainResult expected = pretrain(whole, new_model(), ignore);
+  EXPECT_GT(expected.skipped, 0);
+  EXPECT_LT(expected.skipped, 20);
+  EXPECT_THAT(content_of(folder_.file("whole/README.md")),
+              HasSubstr("\"skipped\": " + std::to_string(expected.skipped)));
+  PretrainOptions pieces = whole;
+  pieces.output = folder_.file("pieces");
+  pieces.checkpoint.folder = folder_.file("checkpoint");
+  pieces.time_limit = 1e-9;
+  for (int step = 1; step <= 40; ++step) pretrain(pieces, new_model(), ignore);
+  for (const char* file : {"model.safetensors", "README.md"})
+    EXPECT_EQ(content_of(folder_.file("pieces/" + std::string(file))),
+              content_of(folder_.file("whole/" + std::string(file))));
+}
+
+TEST_F(Pretrain, StopsAtASpikeWithACheckpointAndNamesStepAndSequence) {
+  PretrainOptions stopping = options("model");
+  stopping.schedule.steps = 60;
+  stopping.checkpoint.folder = folder_.file("checkpoint");
+  stopping.guard = {.on_spike = train::OnTrouble::kStop, .spike_factor = 1.05};
+  const std::string error = error_text<base::Error>([&] { pretrain(stopping, new_model(), ignore); });
+  EXPECT_THAT(error,
+              ::testing::ContainsRegex("^step [0-9]+: the gradient's norm, .* times the usual .* sequence [1-4] of "
+                                       "its batch; .* --on-spike skip"));
+  stopping.guard.on_spike = train::OnTrouble::kIgnore;
+  EXPECT_TRUE(pretrain(stopping, new_model(), ignore).complete) << "the same command, but for what is done of a spike";
+}
+
+TEST_F(Pretrain, TheLogHasEveryStepOnceHoweverOftenTheRunIsStopped) {
+  PretrainOptions pieces = options("model");
+  pieces.validate_every = 2;
+  pieces.checkpoint = {.folder = folder_.file("checkpoint"), .save_every = 2};
+  pieces.records.log = folder_.file("log.jsonl");
+  pieces.records.report = folder_.file("report.html");
+  struct Killed {};
+  for (const std::int64_t last : {1, 3, 5})  // without a word, as by SIGKILL; the next goes on from step 0, 2, 4
+    EXPECT_THROW(pretrain(pieces, new_model(),
+                          [&](const PretrainReport& report) {
+                            if (report.step == last) throw Killed();
+                          }),
+                 Killed);
+  std::ofstream(folder_.file("log.jsonl"), std::ios::app) << "{\"step\": 6, \"tok";
+  pretrain(pieces, new_model(), ignore);
+  std::ifstream log(folder_.file("log.jsonl"));
+  std::vector<std::int64_t> steps, validations;
+  for (std::string line; std::getline(log, line);) {
+    const auto entry = nlohmann::json::parse(line);
+    (entry.contains("by_context") ? validations : steps).push_back(entry.at("step").get<std::int64_t>());
   }
-  folder_.write("checkpoint/run.json", "{");
-  EXPECT_THAT(error_text<base::IoError>([&] { pretrain(first, new_model(), ignore); }), HasSubstr("damaged"));
+  EXPECT_THAT(steps, ::testing::ElementsAre(1, 2, 3, 4, 5, 6));
+  EXPECT_THAT(validations, ::testing::ElementsAre(2, 4, 6));
+  const test::ReportData page(content_of(folder_.file("report.html")));
+  EXPECT_EQ(page.json("totals")["steps"], 6);
+  EXPECT_EQ(page.json("history")["spans"].size(), 6U);
+  EXPECT_EQ(page.json("history")["validations"].size(), 3U);
+}
+
+TEST_F(Pretrain, ALogOrReportThatIsThereIsKeptUnlessForced) {
+  PretrainOptions options = this->options("model");
+  for (std::string* file : {&options.records.log, &options.records.report}) {
+    *file = folder_.write("mine.txt", "mine\n");
+    EXPECT_THAT(error_text<base::IoError>([&] { pretrain(options, new_model(), ignore); }),
+                AllOf(HasSubstr("mine.txt"), HasSubstr("--force")));
+    EXPECT_EQ(content_of(*file), "mine\n");
+    file->clear();
+  }
+  options.records.log = folder_.file("mine.txt");
+  options.force = true;
+  EXPECT_THAT(error_text<base::IoError>([&] { pretrain(options, new_model(), ignore); }),
+              AllOf(HasSubstr("mine.txt: line 1"), HasSubstr("no line of a training log")));
+  EXPECT_EQ(content_of(folder_.file("mine.txt")), "mine\n");
+}
+
+TEST_F(Pretrain, TruncatedInOneSegmentIsExactAndInMoreIsNot) {
+  const auto weights_of = [&](const std::string& name, std::int64_t segment, bool truncated) {
+    PretrainOptions options = this->options(name);
+    options.schedule.steps = 3;
+    options.segment = segment;
+    options.truncated = truncated;
+    pretrain(options, new_model(), ignore);
+    return content_of(folder_.file(name + "/model.safetensors"));
+  };
+  EXPECT_EQ(weights_of("exact", 1'000, false), weights_of("truncated", 1'000, true));
+  EXPECT_NE(weights_of("exact in pieces", 7, false), weights_of("truncated in pieces", 7, true));
 }
 
 TEST_F(Pretrain, ContextsStreamedInSegmentsTrainTheSameWeights) {
   PretrainOptions whole = options("whole");
-  whole.optimiser.steps = 3;
+  whole.schedule.steps = 3;
   PretrainOptions streamed = whole;
   streamed.output = folder_.file("streamed");
   streamed.segment = 7;
@@ -183,7 +363,7 @@ TEST_F(Pretrain, WholeRecordsAndSoftMaskedBasesTrainInTwoPiecesToTheSameBits) {
   PretrainOptions pieces = whole;
   pretrain(whole, new_model(), ignore);
   pieces.output = folder_.file("pieces");
-  pieces.checkpoint = folder_.file("checkpoint");
+  pieces.checkpoint.folder = folder_.file("checkpoint");
   pieces.time_limit = 1e-9;
   for (int i = 0; i < 6; ++i) pretrain(pieces, new_model(), ignore);
   EXPECT_EQ(content_of(folder_.file("pieces/model.safetensors")), content_of(folder_.file("whole/model.safetensors")));
@@ -191,7 +371,7 @@ TEST_F(Pretrain, WholeRecordsAndSoftMaskedBasesTrainInTwoPiecesToTheSameBits) {
 
 TEST_F(Pretrain, MicroBatchesMakeNoDifferenceButRounding) {
   PretrainOptions whole = options("whole");
-  whole.optimiser.steps = 3;
+  whole.schedule.steps = 3;
   whole.micro_batch = 10'000;
   PretrainOptions parts = whole;
   parts.output = folder_.file("parts");
@@ -230,7 +410,7 @@ TEST_F(Pretrain, LearnsWhatRepeats) {
   options.data.inputs = {test::write_fasta(folder_, "repeat.fa", {{"r", repeat}})};
   options.data.validation = options.data.inputs;
   options.data.reverse_complement = false;
-  options.optimiser.steps = 60;
+  options.schedule.steps = 60;
   std::vector<double> bits;
   const PretrainResult result =
       pretrain(options, new_model(), [&](const PretrainReport& report) { bits.push_back(report.bits_per_base); });
@@ -242,7 +422,7 @@ TEST_F(Pretrain, LearnsWhatRepeats) {
 
 TEST_F(Pretrain, AnExistingFolderIsKeptUnlessForced) {
   PretrainOptions options = this->options("model");
-  options.optimiser.steps = 1;
+  options.schedule.steps = 1;
   pretrain(options, new_model(), ignore);
   const std::string before = content_of(folder_.file("model/model.safetensors"));
   options.data.seed = 2;

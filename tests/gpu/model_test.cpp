@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "core/model/backbone.h"
+#include "core/train/adamw.h"
 #include "core/train/streamed_gradient.h"
 #include "tests/support/models.h"
 
@@ -35,7 +36,7 @@ Gradients gradients(const model::ModelConfig& config, const model::Parameters& p
   const model::Parameters own = there(parameters, where);
   const model::Backbone backbone(config, own, where.activations);
   Gradients found;
-  found.loss = train::streamed_gradient(backbone, batch, segment, batch.total_weight()).loss;
+  found.loss = train::streamed_gradient(backbone, batch, {.segment = segment}, batch.total_weight()).loss;
   for (const auto& [name, parameter] : own) found.of[name] = parameter.grad().cpu();
   return found;
 }
@@ -74,6 +75,42 @@ TEST_P(ModelOnGpu, HasTheGradientsOfTheCpuHoweverItIsStreamed) {
         EXPECT_LE(relative_error(rounded.of.at(name), gradient), 0.1) << name << ", bfloat16, segment " << segment;
     }
   }
+}
+
+TEST(ModelOnGpu, HasTheSameBitsWhereverTheStatesBetweenSegmentsWait) {
+  RandomTensors random(7);
+  const model::ModelConfig config = random_config(random, 118);
+  const model::Parameters parameters = random_parameters(config, 5, at::kFloat);
+  const train::NextTokenBatch batch = random_batch_of(random, 3000);
+  for (const Where& where : {kGpuFloat, kGpuBfloat}) {
+    std::vector<model::Parameters> trained;
+    for (const bool on_host : {false, true}) {
+      trained.push_back(there(parameters, where));
+      const model::Backbone backbone(config, trained.back(), where.activations);
+      train::streamed_gradient(backbone, batch, {.segment = 257, .states_on_host = on_host}, batch.total_weight());
+    }
+    for (const auto& [name, parameter] : trained[0])
+      EXPECT_TRUE(at::equal(parameter.grad(), trained[1].at(name).grad())) << name;
+  }
+}
+
+// Of the same gradients: the fused update rounds as little on either device.
+TEST(AdamWOnGpu, TakesTheStepsOfTheCpu) {
+  const model::ModelConfig config = model::mamba1_config(64, 2);
+  const model::Parameters begun = model::initialise_parameters(config, 3);
+  std::vector<model::Parameters> trained;
+  for (const Where& where : {Where{at::kCPU, at::kFloat}, kGpuFloat}) {
+    trained.push_back(there(begun, where));
+    train::AdamW optimiser(config, trained.back(), {});
+    RandomTensors random(9);
+    for (int step = 0; step < 4; ++step) {
+      for (auto& [name, tensor] : trained.back())
+        tensor.mutable_grad() = random.normal(tensor.sizes(), at::kFloat, 0.1).to(where.device);
+      optimiser.step(0.01, optimiser.gradient_norm());
+    }
+  }
+  for (const auto& [name, tensor] : trained[0])
+    EXPECT_LE(relative_error(trained[1].at(name).cpu(), tensor), 1e-6) << name;
 }
 
 INSTANTIATE_TEST_SUITE_P(Widths, ModelOnGpu, ::testing::Values(30, 118, 512));

@@ -7,11 +7,14 @@
 
 #include <cmath>
 
+#include "core/model/flops.h"
 #include "tests/support/models.h"
 
 namespace dnamamba::model {
 namespace {
 
+using test::Mixer;
+using test::RandomTensors;
 using ::testing::HasSubstr;
 
 Mamba1Config& mixer_of(ModelConfig& config, std::size_t layer = 0) {
@@ -136,6 +139,32 @@ TEST(ParameterSpecs, LetOnlyTheMatricesOfMamba2Decay) {
   const std::string mixer = "backbone.layers.0.mixer.";
   EXPECT_THAT(decaying, ::testing::UnorderedElementsAre(mixer + "in_proj.weight", mixer + "conv1d.weight",
                                                         mixer + "out_proj.weight"));
+}
+
+TEST(ForwardFlops, AreTwoOfEachWeightOfAProductAndThoseOfTheScan) {
+  RandomTensors random(3);
+  for (const Mixer kind : {Mixer::kMamba1, Mixer::kMamba2})
+    for (int round = 0; round < 20; ++round) {
+      ModelConfig config = test::random_config(random, 64, kind);
+      double expected = 2 * static_cast<double>(config.vocabulary * config.d_model);
+      for (std::size_t i = 0; i < config.layers.size(); ++i) {
+        config.layers[i].weights = static_cast<std::int64_t>(i);  // a layer's arithmetic is its own, shared or not
+        const auto states = [](const auto& mixer) { return mixer.d_state; };
+        const double held = static_cast<double>(std::visit(states, config.layers[i].mixer));
+        expected += kind == Mixer::kMamba1
+                        ? 7 * 64 * held
+                        : 5 * static_cast<double>(std::get<Mamba2Config>(config.layers[i].mixer).d_ssm) * held;
+      }
+      for (const ParameterSpec& spec : parameter_specs(config)) {
+        if (spec.shape.size() < 2 || spec.name.ends_with("A_log") || spec.name.find("embedding") != std::string::npos ||
+            spec.name.find("lm_head") != std::string::npos)
+          continue;
+        double weights = 2;
+        for (const std::int64_t extent : spec.shape) weights *= static_cast<double>(extent);
+        expected += weights;
+      }
+      EXPECT_DOUBLE_EQ(forward_flops(config), expected) << test::text_of(config);
+    }
 }
 
 TEST(ParameterSpecs, NameSharedLayersOnceAndCountThemOnce) {

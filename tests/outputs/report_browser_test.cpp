@@ -3,10 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "core/outputs/training_report.h"
 #include "tests/outputs/sampled_report.h"
 #include "tests/support/run_program.h"
 #include "tests/support/temp_dir.h"
@@ -48,7 +50,8 @@ window.addEventListener("load", () => setTimeout(() => {
   const seen = { state: document.documentElement.dataset.state, before: look() };
   document.getElementById("theme").click();
   seen.after = look();
-  const map = echarts.getInstanceByDom(document.getElementById("map-chart"));
+  const element = document.getElementById("map-chart");
+  const map = element && echarts.getInstanceByDom(element);
   if (map) {
     const [zrX, zrY] = map.convertToPixel({ seriesIndex: 0 }, Array.from(map.getOption().series[0].data.slice(0, 2)));
     map.getZr().handler.dispatch("mousemove", { zrX, zrY });
@@ -98,9 +101,15 @@ class ReportInBrowser : public ::testing::Test {
     std::filesystem::create_directories(PAGES);
   }
 
+  static std::string page_of(const std::string& name) { return std::string(PAGES) + "/" + name + ".html"; }
+
   Seen open(const std::string& name, const SampledReport& sampled, bool dark = false, int width = 1280) const {
-    const std::string page = std::string(PAGES) + "/" + name + ".html", probe = folder_.file("probe.html");
-    write_report(page, sampled);
+    write_report(page_of(name), sampled);
+    return look_at(name, dark, width);
+  }
+
+  Seen look_at(const std::string& name, bool dark = false, int width = 1280) const {
+    const std::string page = page_of(name), probe = folder_.file("probe.html");
     std::ofstream(probe) << content_of(page) << kLook;
     const ProgramResult result =
         run_program(chromium(), {"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -188,6 +197,49 @@ TEST_F(ReportInBrowser, ShowsNamesAsTheyAreAndRunsNone) {
   EXPECT_THAT(text, AllOf(HasSubstr(names[0]), HasSubstr(names[1]), HasSubstr("a\"b' <b>bold</b> &amp;"),
                           HasSubstr("Long names are cut")));
   EXPECT_THAT(seen.page["tip"].get<std::string>(), HasSubstr(names[0]));
+}
+
+// A run of so many steps with two held-out files, one of which has an odd name.
+outputs::TrainingHistory history_of(std::int64_t steps, bool validated) {
+  outputs::TrainingHistory history;
+  for (std::int64_t step = 1; step <= steps; ++step) {
+    const double part = static_cast<double>(step) / static_cast<double>(steps);
+    history.add({step, 16'384, 1.9 + 1.5 * std::exp(-9 * part), 4e-3 * (1 - part), 0.2 + 3 * std::exp(-20 * part), 0.05,
+                 step % 50 == 49});
+    if (!validated || (step % (steps / 4) != 0 && step != steps)) continue;
+    for (const char* file : {"folder/held_out.fa", "<img src=x onerror='window.hit = 1'>"}) {
+      outputs::TrainingValidation validation{step, file, 1.95 + std::exp(-9 * part), {}};
+      for (int i = 0; i < 18; ++i) validation.by_context.push_back({1LL << i, 1LL << i, 1.9 + 0.2 / (i + 1)});
+      history.add(validation);
+    }
+  }
+  return history;
+}
+
+const outputs::ReportRun kTraining{.title = "Training of m",
+                                   .program = "dnamamba",
+                                   .command = "dnamamba pretrain",
+                                   .inputs = {"x.fa"},
+                                   .settings = {}};
+
+TEST_F(ReportInBrowser, DrawsATrainingInBothThemes) {
+  outputs::write_training_report(page_of("training"), true, kTraining, {3000, 4000, 0.31}, history_of(3000, true));
+  for (const bool dark : {false, true}) {
+    const Seen seen = look_at("training", dark, dark ? 800 : 1280);
+    expect_drawn(seen, {"loss-chart", "context-chart", "rate-chart", "norm-chart", "throughput-chart"});
+    EXPECT_THAT(seen.page["text"].get<std::string>(),
+                AllOf(HasSubstr("3,000 of 4,000"), HasSubstr("31.0 %"), HasSubstr("Steps skipped")));
+  }
+}
+
+TEST_F(ReportInBrowser, DrawsWhatThereIsOfAShortTraining) {
+  for (const std::int64_t steps : {0, 2}) {
+    outputs::write_training_report(page_of("short-training"), true, kTraining, {steps, 10, 0},
+                                   history_of(steps, false));
+    const Seen seen = look_at("short-training");
+    expect_drawn(seen, {});
+    EXPECT_THAT(seen.page["text"].get<std::string>(), HasSubstr("needs --validation"));
+  }
 }
 
 }  // namespace

@@ -251,6 +251,30 @@ TEST(Validate, TakesPiecesForSequencesOfTheirOwn) {
   }
 }
 
+TEST(Validate, SortsLossesByTheirContextWhateverTheSegment) {
+  const model::ModelConfig config = model::mamba1_config(12, 1, 4);
+  const model::Parameters parameters = model::initialise_parameters(config, 2);
+  const model::Backbone backbone(config, parameters);
+  RandomTensors random(4);
+  const ValidationSet set = all_of(file_of("a", {{"x", random_bases(random, 41)}, {"y", random_bases(random, 12)}}));
+  for (const std::int64_t context : {0, 8})
+    for (const std::int64_t segment : {1, 6, 1000}) {
+      LossByContext sums;
+      const LossSum sum = validate(backbone, set, alphabet(), {context, segment}, &sums);
+      std::vector<double> weights;
+      double loss = 0;
+      for (const LossSum& part : sums.parts) {
+        weights.push_back(part.weight);
+        loss += part.loss;
+      }
+      while (weights.back() == 0) weights.pop_back();
+      // 40 and 11 targets: whole, or in pieces of 8 and one of 3.
+      const std::vector<double> whole{2, 4, 8, 8 + 4, 16, 9}, pieces{7, 14, 24, 6};
+      EXPECT_EQ(weights, context == 0 ? whole : pieces) << "segment " << segment;
+      EXPECT_NEAR(loss, sum.loss, 1e-5 * sum.loss);
+    }
+}
+
 TEST(Validate, IsNotANumberWhereNothingIsCounted) {
   const model::ModelConfig config = model::mamba1_config(8, 1, 4);
   const model::Parameters parameters = model::initialise_parameters(config, 2);

@@ -101,7 +101,7 @@ TEST_P(StreamedGradient, IsTheWholeGradientOfEveryParameterForAnySegment) {
     const std::int64_t K = test::d_conv_of(config.layers[0]), L = batch.longest();
     for (const std::int64_t segment : std::set<std::int64_t>{1, 2, 3, 7, std::max(K - 1, 1L), L - 1, L, L + 5}) {
       SCOPED_TRACE(test::text_of(config) + ", segment: " + std::to_string(segment));
-      const LossSum sum = streamed_gradient(backbone, batch, segment, total);
+      const LossSum sum = streamed_gradient(backbone, batch, {.segment = segment}, total);
       EXPECT_NEAR(sum.loss, expected_sum.loss, allowed * expected_sum.loss);
       EXPECT_EQ(sum.weight, expected_sum.weight);
       test::expect_same_gradients(take_gradients(parameters), expected, allowed);
@@ -134,7 +134,7 @@ struct Small {
 TEST(StreamedGradientOfASmallModel, EqualsFiniteDifferences) {
   Small small({14, 5});
   const double total = small.batch.total_weight();
-  streamed_gradient(small.backbone, small.batch, 4, total);
+  streamed_gradient(small.backbone, small.batch, {.segment = 4}, total);
   const Gradients gradients = take_gradients(small.parameters);
   const at::NoGradGuard no_graph;
   constexpr double kStep = 1e-5;
@@ -157,21 +157,21 @@ TEST(StreamedGradientOfASmallModel, EqualsFiniteDifferences) {
 TEST(StreamedGradientOfASmallModel, IsNoneWhereNothingWeighsAnything) {
   Small small({9, 4});
   std::fill(small.batch.weights.begin(), small.batch.weights.end(), 0.0F);
-  const LossSum sum = streamed_gradient(small.backbone, small.batch, 3, 5.0);
+  const LossSum sum = streamed_gradient(small.backbone, small.batch, {.segment = 3}, 5.0);
   EXPECT_EQ(sum.loss, 0);
   EXPECT_EQ(sum.weight, 0);
   for (const auto& [name, gradient] : take_gradients(small.parameters)) EXPECT_FALSE(gradient.defined()) << name;
-  EXPECT_EQ(streamed_gradient(small.backbone, small.batch, 3, 0.0).loss, 0);
+  EXPECT_EQ(streamed_gradient(small.backbone, small.batch, {.segment = 3}, 0.0).loss, 0);
   EXPECT_EQ(streamed_loss(small.backbone, small.batch, 3).loss, 0);
-  EXPECT_EQ(streamed_gradient(small.backbone, {}, 3, 1.0).weight, 0);
+  EXPECT_EQ(streamed_gradient(small.backbone, {}, {.segment = 3}, 1.0).weight, 0);
 }
 
 TEST(StreamedGradientOfASmallModel, IsThatOfTheFractionWhenTheStepWeighsMore) {
   Small small({20, 11});
   const double weight = small.batch.total_weight();
-  streamed_gradient(small.backbone, small.batch, 7, weight);
+  streamed_gradient(small.backbone, small.batch, {.segment = 7}, weight);
   const Gradients one = take_gradients(small.parameters);
-  streamed_gradient(small.backbone, small.batch, 7, 4 * weight);
+  streamed_gradient(small.backbone, small.batch, {.segment = 7}, 4 * weight);
   for (const auto& [name, gradient] : take_gradients(small.parameters))
     EXPECT_LE(relative_error(gradient.mul(4), one.at(name)), 1e-12) << name;
 }
@@ -187,34 +187,100 @@ TEST(StreamedGradientOfASmallModel, AddsUpOverTheBatchesOfAStep) {
     part.weights.insert(part.weights.end(), small.batch.weights.begin() + from, small.batch.weights.begin() + to);
   }
   const double total = small.batch.total_weight();
-  streamed_gradient(small.backbone, small.batch, 7, total);
+  streamed_gradient(small.backbone, small.batch, {.segment = 7}, total);
   const Gradients whole = take_gradients(small.parameters);
-  streamed_gradient(small.backbone, first, 7, total);
-  streamed_gradient(small.backbone, rest, 7, total);
+  streamed_gradient(small.backbone, first, {.segment = 7}, total);
+  streamed_gradient(small.backbone, rest, {.segment = 7}, total);
   test::expect_same_gradients(take_gradients(small.parameters), whole, 1e-10);
 }
 
-TEST(StreamedGradientOfASmallModel, HasTheSameBitsWhenItIsComputedAgain) {
-  Small small({40, 0, 23});
-  streamed_gradient(small.backbone, small.batch, 7, 30);
-  const Gradients one = take_gradients(small.parameters);
-  streamed_gradient(small.backbone, small.batch, 7, 30);
-  for (const auto& [name, gradient] : take_gradients(small.parameters))
-    EXPECT_TRUE(at::equal(gradient, one.at(name))) << name;
+TEST(StreamedGradientOfBothMixers, HasTheSameBitsWhenItIsComputedAgain) {
+  for (const Mixer mixer : {Mixer::kMamba1, Mixer::kMamba2})
+    for (const at::ScalarType dtype : {at::kFloat, at::kDouble}) {
+      RandomTensors random(4);
+      const model::ModelConfig config = test::random_config(random, 30, mixer);
+      model::Parameters parameters = test::random_parameters(config, 5, dtype);
+      const Backbone backbone(config, parameters);
+      const NextTokenBatch batch = random_batch(random, {16, 0, 9, 1});
+      for (const std::int64_t segment : {1, 7, 100}) {
+        const LossSum sum = streamed_gradient(backbone, batch, {.segment = segment}, 30);
+        const Gradients one = take_gradients(parameters);
+        EXPECT_EQ(streamed_gradient(backbone, batch, {.segment = segment}, 30).loss, sum.loss);
+        for (const auto& [name, gradient] : take_gradients(parameters))
+          EXPECT_TRUE(at::equal(gradient, one.at(name))) << name << ", segment " << segment;
+      }
+    }
 }
 
 TEST(StreamedGradientOfASmallModel, RefusesWhatMakesNoSense) {
   Small small({9});
-  EXPECT_THAT(test::error_text<base::Error>([&] { streamed_gradient(small.backbone, small.batch, 0, 1); }),
+  EXPECT_THAT(test::error_text<base::Error>([&] { streamed_gradient(small.backbone, small.batch, {.segment = 0}, 1); }),
               HasSubstr("segment"));
-  EXPECT_THAT(test::error_text<base::Error>([&] { streamed_gradient(small.backbone, small.batch, 3, 0); }),
+  EXPECT_THAT(test::error_text<base::Error>([&] { streamed_gradient(small.backbone, small.batch, {.segment = 3}, 0); }),
               HasSubstr("weight"));
   {
     const at::NoGradGuard no_graph;
     small.parameters.at("backbone.norm_f.weight").fill_(std::numeric_limits<double>::infinity());
   }
-  EXPECT_THAT(test::error_text<base::Error>([&] { streamed_gradient(small.backbone, small.batch, 3, 1); }),
-              HasSubstr("not finite"));
+  EXPECT_FALSE(std::isfinite(streamed_gradient(small.backbone, small.batch, {.segment = 3}, 1).loss));
+}
+
+TEST(TruncatedGradient, IsTheExactOneOfOneSegmentAndAnotherOneOfMoreWithTheSameLoss) {
+  for (const Mixer mixer : {Mixer::kMamba1, Mixer::kMamba2}) {
+    RandomTensors random(8);
+    const model::ModelConfig config =
+        mixer == Mixer::kMamba1 ? model::mamba1_config(6, 2, 3) : model::mamba2_config(6, 2, 4, 2, 4);
+    model::Parameters parameters = test::random_parameters(config, 5, at::kDouble);
+    const Backbone backbone(config, parameters);
+    const NextTokenBatch batch = random_batch(random, {25, 0, 14});
+    for (const std::int64_t segment : {100, 7}) {
+      const LossSum exact = streamed_gradient(backbone, batch, {.segment = segment}, 20);
+      const Gradients expected = take_gradients(parameters);
+      const LossSum sum = streamed_gradient(backbone, batch, {.segment = segment, .truncated = true}, 20);
+      EXPECT_NEAR(sum.loss, exact.loss, 1e-12 * exact.loss);
+      EXPECT_EQ(sum.weight, exact.weight);
+      double differing = 0;
+      for (const auto& [name, gradient] : take_gradients(parameters))
+        if (segment == 100) {
+          EXPECT_TRUE(at::equal(gradient, expected.at(name))) << name;
+        } else {
+          differing = std::max(differing, relative_error(gradient, expected.at(name)));
+        }
+      if (segment < 100) {
+        EXPECT_GT(differing, 1e-3);
+      }
+    }
+  }
+}
+
+TEST(StreamedGradientOfASmallModel, HasTheSameBitsWhereverTheStatesWait) {
+  Small small({40, 0, 23});
+  const LossSum sum = streamed_gradient(small.backbone, small.batch, {.segment = 7}, 30);
+  const Gradients expected = take_gradients(small.parameters);
+  EXPECT_EQ(streamed_gradient(small.backbone, small.batch, {.segment = 7, .states_on_host = true}, 30).loss, sum.loss);
+  for (const auto& [name, gradient] : take_gradients(small.parameters))
+    EXPECT_TRUE(at::equal(gradient, expected.at(name))) << name;
+}
+
+TEST(StreamedLoss, TellsTheLossOfEveryTokenOfEverySegment) {
+  Small small({17, 1, 30, 0, 4});
+  const std::int64_t tokens = small.batch.inputs.token_count();
+  for (const std::int64_t segment : {1, 5, 100}) {
+    double told = 0;
+    std::int64_t counted = 0;
+    const LossSum sum =
+        streamed_loss(small.backbone, small.batch, segment,
+                      [&](const NextTokenBatch& part, std::int64_t first, std::span<const float> losses) {
+                        ASSERT_EQ(losses.size(), part.inputs.tokens.size());
+                        for (std::int64_t s = 0; s < part.inputs.sequences(); ++s)
+                          for (std::int64_t i = 0; i < part.inputs.length(s); ++i)
+                            EXPECT_EQ(part.inputs.sequence(s)[i], small.batch.inputs.sequence(s)[first + i]);
+                        for (const float loss : losses) told += loss;
+                        counted += static_cast<std::int64_t>(losses.size());
+                      });
+    EXPECT_EQ(counted, tokens);
+    EXPECT_NEAR(told, sum.loss, 1e-6 * sum.loss);
+  }
 }
 
 TEST(NextTokenBatch, GivesTheFirstBaseAndPredictsEveryOther) {
