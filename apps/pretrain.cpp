@@ -318,6 +318,8 @@ int run_pretrain(const Arguments& arguments) {
   const engine::PretrainResult result =
       engine::pretrain(job, std::move(model), [&](const engine::PretrainReport& report) { show(report, progress); });
   progress.finish();
+  if (result.device_bytes > 0)
+    base::log_info(base::concat("device memory: ", static_cast<double>(result.device_bytes) / 1e9, " GB at most"));
   if (result.skipped > 0) base::log_warning(base::concat(result.skipped, " steps were skipped"));
   base::log_info(result.complete ? base::concat("the model is in ", job.output)
                                  : base::concat("stopped after step ", result.steps, " of ", job.schedule.steps,

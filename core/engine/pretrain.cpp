@@ -10,6 +10,7 @@
 #include "core/base/log.h"
 #include "core/base/stop.h"
 #include "core/model/flops.h"
+#include "core/ops/cuda_module.h"
 #include "core/train/streamed_gradient.h"
 #include "core/train/validation.h"
 
@@ -145,7 +146,8 @@ class Run {
             records_.tokens(),
             records_.skipped(),
             report_.seconds,
-            report_.validation};
+            report_.validation,
+            options_.compute.device.is_cuda() ? ops::cuda_peak_bytes(/*reset=*/false) : 0};
   }
 
   /// The trained model, with what it took to train it.

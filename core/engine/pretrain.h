@@ -60,6 +60,7 @@ struct PretrainResult {
   std::int64_t skipped = 0;  ///< steps
   double seconds = 0;
   std::map<std::string, double> validation;
+  std::int64_t device_bytes = 0;  ///< the most that tensors took of a GPU's memory at a time; 0 on CPUs
 };
 
 /// Trains `model` (its alphabet must be there) and writes it to options.output when the last step is done. An existing

@@ -2,7 +2,10 @@
 
 #include <ATen/Context.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/AllocatorConfig.h>
 #include <dlfcn.h>
+
+#include <cstdlib>
 
 #include "core/ops/operator_call.h"
 
@@ -20,6 +23,9 @@ std::string load() {
     return "LibTorch's CUDA libraries are not all here (" + reason + ")";
   }
   if (!at::globalContext().hasCUDA()) return "no GPU, or no driver for it";
+  // Memory that was taken for sequences of one length serves those of another: what is taken does not grow by it.
+  if (std::getenv("PYTORCH_ALLOC_CONF") == nullptr && std::getenv("PYTORCH_CUDA_ALLOC_CONF") == nullptr)
+    c10::CachingAllocator::setAllocatorSettings("expandable_segments:True");
   // Products in full precision and in the same order every time.
   at::globalContext().setAllowTF32CuBLAS(false);
   at::globalContext().setAllowBF16ReductionCuBLAS(/*allow_reduced_precision=*/false);

@@ -22,7 +22,9 @@ const Where kReference{at::kCPU, at::kDouble}, kGpuFloat{{at::kCUDA, 0}, at::kFl
 model::Parameters there(const model::Parameters& parameters, const Where& where) {
   model::Parameters moved = parameters;
   for (auto& [name, tensor] : moved)
-    tensor = tensor.detach().to(where.device, ops::wide_dtype(where.activations)).requires_grad_(true);
+    tensor = tensor.detach()
+                 .to(where.device, ops::wide_dtype(where.activations), /*non_blocking=*/false, /*copy=*/true)
+                 .requires_grad_(true);
   return moved;
 }
 
