@@ -336,7 +336,7 @@ package() {
   ls -sh --block-size=MB build/package/*.tar.gz
 }
 
-cpp_files() { find core kernels apps tests \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -type f | sort; }
+cpp_files() { find core kernels apps pipelines tests \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -type f | sort; }
 changed_files() {
   { git diff --name-only HEAD && git ls-files --others --exclude-standard; } | sort | comm -12 - <(cpp_files)
 }
