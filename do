@@ -240,7 +240,7 @@ LAUNCHER
 }
 
 bundle() {
-  local out=build/bundle programs=(dnamamba gpu_test ops_test dnamamba_gpu_bench) program
+  local out=build/bundle programs=(dnamamba context_length gpu_test ops_test dnamamba_gpu_bench) program
   need_packages "${build_packages[@]}"
   need_echarts
   need_cuda
@@ -248,7 +248,8 @@ bundle() {
   part "build the bundle" 10 cmake --build --preset release --target dnamamba_cuda "${programs[@]}"
   rm -rf $out && mkdir -p $out/bin $out/lib
   cp build/release/modules/libdnamamba_cuda.so build/release/core/ops/libdnamamba_ops.so $out/lib
-  cp build/release/apps/dnamamba build/release/tests/{gpu/gpu_test,ops/ops_test,bench/dnamamba_gpu_bench} $out/bin
+  cp build/release/apps/dnamamba build/release/tests/{gpu/gpu_test,ops/ops_test,bench/dnamamba_gpu_bench} \
+    build/release/pipelines/studies/context_length/context_length $out/bin
   for program in "${programs[@]}"; do launcher >"$out/$program" && chmod +x "$out/$program"; done
   strip $out/bin/* $out/lib/*
   # Debian's libraries: glibc's and the compiler's are any system's, LibTorch's are PyTorch's.

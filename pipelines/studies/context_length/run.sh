@@ -77,19 +77,22 @@ settings="$genome $region contexts $contexts tokens $tokens batch $batch layers 
 [ "$(cat "$out/settings")" = "$settings" ] ||
   fail "$out is of other settings ($(cat "$out/settings")): name another folder, or remove it"
 
-[ -e "$out/genome.dnaz" ] || "$dnamamba" pack "$genome" -o "$out/genome.dnaz"
+# unless_there FILE WHAT COMMAND...: makes FILE and says how long it took; what is under its final name is whole.
+unless_there() {
+  local file=$1 what=$2 start=$SECONDS; shift 2
+  [ ! -e "$file" ] || return 0
+  "$@"
+  echo "$what: $((SECONDS - start)) s" >&2
+}
+unless_there "$out/genome.dnaz" packing "$dnamamba" pack "$genome" -o "$out/genome.dnaz"
 for context in ${contexts//,/ }; do
-  start=$SECONDS
-  [ -d "$out/model-$context" ] ||
+  unless_there "$out/model-$context" "training on contexts of $context" \
     "$dnamamba" pretrain "$out/genome.dnaz" -o "$out/model-$context" --hold-out "$region" --context "$context" \
-      --batch "$batch" --steps $((tokens / batch)) --layers "$layers" --d-model "$width" --seed "$seed" \
-      --device "$device" --checkpoint "$out/run-$context" --log "$out/training-$context.jsonl" "$@"
-  echo "context $context: trained in $((SECONDS - start)) s" >&2
-  start=$SECONDS
-  [ -e "$out/bits-$context.tsv" ] ||
+    --batch "$batch" --steps $((tokens / batch)) --layers "$layers" --d-model "$width" --seed "$seed" \
+    --device "$device" --checkpoint "$out/run-$context" --log "$out/training-$context.jsonl" "$@"
+  unless_there "$out/bits-$context.tsv" "measuring it" \
     "$measure" -m "$out/model-$context" -r "$region" "$out/genome.dnaz" --longest "$longest" --windows "$windows" \
-      --seed "$seed" --device "$device" -o "$out/bits-$context.tsv"
-  echo "context $context: measured in $((SECONDS - start)) s" >&2
+    --seed "$seed" --device "$device" -o "$out/bits-$context.tsv"
 done
 {
   printf 'trained_on\t'; head -n 1 "$out/bits-${contexts%%,*}.tsv"
