@@ -87,6 +87,7 @@ std::optional<Command> parse(const apps::Arguments& arguments) {
 // Of regions that overlap, what is in any of them.
 std::vector<WindowSource> sources_of(const train::TrainingFiles& files, const std::vector<std::string>& words) {
   std::vector<io::Region> parsed;
+  parsed.reserve(words.size());
   for (const std::string& word : words) parsed.push_back(io::parse_region(word));
   io::RegionList regions(parsed);
   std::vector<WindowSource> sources;

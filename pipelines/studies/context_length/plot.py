@@ -68,22 +68,24 @@ def key(trained: list[str], kinds: list[str]) -> list[str]:
     return parts
 
 
-def plot(title: str, unit: str, rows: list[dict[str, str]], value: str, error: str) -> str:
-    """Lines with bars of one standard error up and down."""
+def plot(title: str, unit: str, rows: list[dict[str, str]], value: str, error: str, times: float = 1) -> str:
+    """Lines of values `times` as large, with bars of one standard error up and down, side by side."""
     xs = sorted({int(r["context"]) for r in rows})
-    spread = lambda r: float(r[error]) if math.isfinite(float(r[error])) else 0.0
-    axes = Axes(xs, min(float(r[value]) - spread(r) for r in rows), max(float(r[value]) + spread(r) for r in rows))
+    level = lambda r: times * float(r[value])
+    spread = lambda r: times * float(r[error]) if math.isfinite(float(r[error])) else 0.0
+    axes = Axes(xs, min(level(r) - spread(r) for r in rows), max(level(r) + spread(r) for r in rows))
     trained = list(dict.fromkeys(r["trained_on"] for r in rows))
     kinds = list(dict.fromkeys(r["kind"] for r in rows))
     parts = axes.parts(xs, unit)
     for i, t in enumerate(trained):
         colour = COLOURS[i % len(COLOURS)]
-        for kind in kinds:
+        for j, kind in enumerate(kinds):
+            aside = 3 * (i * len(kinds) + j - (len(trained) * len(kinds) - 1) / 2)
             of = sorted((r for r in rows if r["trained_on"] == t and r["kind"] == kind), key=lambda r: int(r["context"]))
-            places = [(axes.x(int(r["context"])), float(r[value]), spread(r)) for r in of]
+            places = [(axes.x(int(r["context"])), level(r), spread(r)) for r in of]
             path = " ".join(f"{x:.1f},{axes.y(y):.1f}" for x, y, _ in places)
             parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{DASHES[kind]}"/>')
-            parts += [f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{axes.y(y - e):.1f}" y2="{axes.y(y + e):.1f}" stroke="{colour}"/>'
+            parts += [f'<line x1="{x + aside:.1f}" x2="{x + aside:.1f}" y1="{axes.y(y - e):.1f}" y2="{axes.y(y + e):.1f}" stroke="{colour}"/>'
                       for x, y, e in places]
     return svg(title, parts + key(trained, kinds))
 
@@ -96,8 +98,8 @@ def main() -> None:
     (folder / "context-length.svg").write_text(plot(
         f"Held-out DNA, {windows} windows", "bits per base", rows, "bits_per_base", "standard_error"))
     (folder / "context-length-gain.svg").write_text(plot(
-        f"What context saves, in the same {windows} windows", "bits per base less than with the shortest context",
-        rows, "gain", "gain_error"))
+        f"Held-out DNA, {windows} windows: saved against the shortest context", "millibits per base",
+        rows, "gain", "gain_error", times=1000))
 
 
 if __name__ == "__main__":

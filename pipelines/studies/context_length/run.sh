@@ -13,11 +13,12 @@ three times the longest context, and a little more. A run that was stopped goes 
 
   --hold-out REGION    such as 20:50,000,001-54,000,001, counted from 1
   --contexts A,B,C     of the trainings, bases [1024,16384,262144]
-  --tokens N           that each training reads [201326592]
+  --tokens N           that each training reads [167772160]
   --batch N            tokens of a step [262144]
   --layers N           of the network [8]
   --width N            of its layers [256]
-  --longest N          context that is measured, bases [1048576]
+  --shortest N         context that is measured, bases; the next one is 4 times as long, and so on [1024]
+  --longest N          the last of them [1048576]
   --windows N          that are measured [64]
   --seed N             of network, data and controls [1]
   --device D           auto, cpu, cuda or cuda:N [auto]
@@ -30,8 +31,8 @@ HELP
 fail() { printf 'run.sh: %s\n' "$*" >&2; exit "${status:-1}"; }
 wrong() { status=2 fail "$* (try --help)"; }
 
-genome='' out='' region='' contexts=1024,16384,262144 tokens=201326592 batch=262144 layers=8 width=256
-longest=1048576 windows=64 seed=1 device=auto
+genome='' out='' region='' contexts=1024,16384,262144 tokens=167772160 batch=262144 layers=8 width=256
+shortest=1024 longest=1048576 windows=64 seed=1 device=auto
 for word; do
   [ "$word" != -- ] || break
   [ "$word" != --small ] || {
@@ -42,7 +43,7 @@ while [ $# -gt 0 ]; do
     -h | --help) help; exit ;;
     --small) shift ;;
     --) shift; break ;;
-    --hold-out | --contexts | --tokens | --batch | --layers | --width | --longest | --windows | --seed | --device)
+    --hold-out | --contexts | --tokens | --batch | --layers | --width | --shortest | --longest | --windows | --seed | --device)
       [ $# -gt 1 ] || wrong "$1 needs a value"
       name=${1#--}
       [ "$name" != hold-out ] || name=region
@@ -55,8 +56,8 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$out" ] || wrong "name a genome and a folder for what is made"
 [ -n "$region" ] || wrong "--hold-out is missing: on what part of the genome is to be measured?"
-for number in $tokens $batch $layers $width $longest $windows $seed ${contexts//,/ }; do
-  [[ $number =~ ^[0-9]+$ ]] || wrong "'$number' is not a whole number"
+for number in $tokens $batch $layers $width $shortest $longest $windows $seed ${contexts//,/ }; do
+  [[ $number =~ ^[1-9][0-9]*$ ]] || wrong "'$number' is not a whole number above 0"
 done
 for context in ${contexts//,/ }; do
   [ "$context" -le "$batch" ] || wrong "a context of $context bases does not fit into a step of $batch tokens: give a larger --batch"
@@ -72,7 +73,7 @@ done
 
 mkdir -p "$out"
 # What was made of other settings is not to be mixed with what these make.
-settings="$genome $region contexts $contexts tokens $tokens batch $batch layers $layers width $width longest $longest windows $windows seed $seed $*"
+settings="$genome $region contexts $contexts tokens $tokens batch $batch layers $layers width $width shortest $shortest longest $longest windows $windows seed $seed $*"
 [ -e "$out/settings" ] || printf '%s\n' "$settings" >"$out/settings"
 [ "$(cat "$out/settings")" = "$settings" ] ||
   fail "$out is of other settings ($(cat "$out/settings")): name another folder, or remove it"
@@ -91,8 +92,8 @@ for context in ${contexts//,/ }; do
     --batch "$batch" --steps $((tokens / batch)) --layers "$layers" --d-model "$width" --seed "$seed" \
     --device "$device" --checkpoint "$out/run-$context" --log "$out/training-$context.jsonl" "$@"
   unless_there "$out/bits-$context.tsv" "measuring it" \
-    "$measure" -m "$out/model-$context" -r "$region" "$out/genome.dnaz" --longest "$longest" --windows "$windows" \
-    --seed "$seed" --device "$device" -o "$out/bits-$context.tsv"
+    "$measure" -m "$out/model-$context" -r "$region" "$out/genome.dnaz" --shortest "$shortest" --longest "$longest" \
+    --windows "$windows" --seed "$seed" --device "$device" -o "$out/bits-$context.tsv"
 done
 {
   printf 'trained_on\t'; head -n 1 "$out/bits-${contexts%%,*}.tsv"
