@@ -240,7 +240,7 @@ LAUNCHER
 }
 
 bundle() {
-  local out=build/bundle programs=(dnamamba gpu_test ops_test dnamamba_gpu_bench) program
+  local out=build/bundle programs=(dnamamba context_length gpu_test ops_test dnamamba_gpu_bench) program
   need_packages "${build_packages[@]}"
   need_echarts
   need_cuda
@@ -248,7 +248,8 @@ bundle() {
   part "build the bundle" 10 cmake --build --preset release --target dnamamba_cuda "${programs[@]}"
   rm -rf $out && mkdir -p $out/bin $out/lib
   cp build/release/modules/libdnamamba_cuda.so build/release/core/ops/libdnamamba_ops.so $out/lib
-  cp build/release/apps/dnamamba build/release/tests/{gpu/gpu_test,ops/ops_test,bench/dnamamba_gpu_bench} $out/bin
+  cp build/release/apps/dnamamba build/release/tests/{gpu/gpu_test,ops/ops_test,bench/dnamamba_gpu_bench} \
+    build/release/pipelines/studies/context_length/context_length $out/bin
   for program in "${programs[@]}"; do launcher >"$out/$program" && chmod +x "$out/$program"; done
   strip $out/bin/* $out/lib/*
   # Debian's libraries: glibc's and the compiler's are any system's, LibTorch's are PyTorch's.
@@ -336,7 +337,7 @@ package() {
   ls -sh --block-size=MB build/package/*.tar.gz
 }
 
-cpp_files() { find core kernels apps tests \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -type f | sort; }
+cpp_files() { find core kernels apps pipelines tests \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -type f | sort; }
 changed_files() {
   { git diff --name-only HEAD && git ls-files --others --exclude-standard; } | sort | comm -12 - <(cpp_files)
 }

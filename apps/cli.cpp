@@ -121,8 +121,8 @@ std::optional<Shell> asks_for_completion(const Arguments& arguments) {
 
 }  // namespace
 
-Description::Description(std::string command, std::string usage, std::string purpose)
-    : command_(std::move(command)), usage_(std::move(usage)), purpose_(std::move(purpose)) {}
+Description::Description(std::string command, std::string usage, std::string purpose, bool is_program)
+    : command_(std::move(command)), usage_(std::move(usage)), purpose_(std::move(purpose)), is_program_(is_program) {}
 
 po::options_description& Description::group(const std::string& title) {
   for (Group& known : groups_)
@@ -140,7 +140,8 @@ void Description::example(std::string what, std::string command) {
 }
 
 std::string Description::help() const {
-  std::string text = concat("Usage: dnamamba ", command_, " ", usage_, "\n\n", wrapped(purpose_, 0));
+  std::string text =
+      concat("Usage: ", is_program_ ? "" : "dnamamba ", command_, " ", usage_, "\n\n", wrapped(purpose_, 0));
   for (const Group& group : groups_)
     if (!group.options.options().empty()) text += concat("\n", group.title, ":\n", option_lines(group.options));
   if (!examples_.empty()) text += "\nExamples:\n";

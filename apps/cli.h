@@ -31,8 +31,8 @@ namespace po = boost::program_options;
 ///     if (!cli::parse(arguments, description)) return 0;
 class Description {
  public:
-  /// `purpose` is what --help begins with: two sentences.
-  Description(std::string command, std::string usage, std::string purpose);
+  /// `purpose` is what --help begins with: two sentences. A program without commands has its name for the command.
+  Description(std::string command, std::string usage, std::string purpose, bool is_program = false);
 
   /// The group of that title; made empty the first time.
   po::options_description& group(const std::string& title);
@@ -58,6 +58,7 @@ class Description {
     po::options_description options;
   };
   std::string command_, usage_, purpose_;
+  bool is_program_;
   std::vector<Example> examples_;
   std::deque<Group> groups_;  // a deque: group() hands out references
   struct Argument {
