@@ -32,7 +32,7 @@ usage: ./do COMMAND
   tsan            what runs in threads, under the thread sanitizer
   cuda            the compiler for GPUs (NVIDIA's nvcc, from PyPI), and the program with what it makes: on machines with
                   LibTorch's CUDA libraries it computes on GPUs
-  bundle          build/bundle: the program, its tests and benchmarks for a machine with a GPU, CUDA 13 and PyTorch 2.11,
+  bundle          build/bundle: the program, its tests, benchmarks and studies for a machine with a GPU, CUDA 13 and PyTorch 2.11,
                   but nothing of Debian's
   test-gpu        on such a machine: the tests that need a GPU ("test-gpu sanitizer": some of them under compute-sanitizer)
   bench-gpu       on such a machine: measure operators and models
@@ -240,7 +240,7 @@ LAUNCHER
 }
 
 bundle() {
-  local out=build/bundle programs=(dnamamba gpu_test ops_test dnamamba_gpu_bench) program
+  local out=build/bundle programs=(dnamamba gpu_test ops_test dnamamba_gpu_bench dnamamba_induction_heads) program
   need_packages "${build_packages[@]}"
   need_echarts
   need_cuda
@@ -249,6 +249,7 @@ bundle() {
   rm -rf $out && mkdir -p $out/bin $out/lib
   cp build/release/modules/libdnamamba_cuda.so build/release/core/ops/libdnamamba_ops.so $out/lib
   cp build/release/apps/dnamamba build/release/tests/{gpu/gpu_test,ops/ops_test,bench/dnamamba_gpu_bench} $out/bin
+  cp build/release/pipelines/studies/induction_heads/dnamamba_induction_heads $out/bin
   for program in "${programs[@]}"; do launcher >"$out/$program" && chmod +x "$out/$program"; done
   strip $out/bin/* $out/lib/*
   # Debian's libraries: glibc's and the compiler's are any system's, LibTorch's are PyTorch's.
@@ -336,7 +337,7 @@ package() {
   ls -sh --block-size=MB build/package/*.tar.gz
 }
 
-cpp_files() { find core kernels apps tests \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -type f | sort; }
+cpp_files() { find core kernels apps pipelines tests \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -type f | sort; }
 changed_files() {
   { git diff --name-only HEAD && git ls-files --others --exclude-standard; } | sort | comm -12 - <(cpp_files)
 }

@@ -11,8 +11,8 @@ namespace dnamamba::studies {
 constexpr std::int64_t kVocabulary = 16;
 constexpr std::uint8_t kSpecial = 0;
 
-/// Sequence `number` of a stream, read from left to right in pieces of any size: the same (seed, stream, number, length)
-/// gives the same tokens. The place of the special token has the same chance everywhere.
+/// Sequence `number` of a stream, read from left to right in pieces of any size: the same (seed, stream, number,
+/// length) gives the same tokens. The place of the special token has the same chance everywhere.
 class InductionSequence {
  public:
   /// At least 3 tokens, of which the last is the special one.
