@@ -32,8 +32,8 @@ usage: ./do COMMAND
   tsan            what runs in threads, under the thread sanitizer
   cuda            the compiler for GPUs (NVIDIA's nvcc, from PyPI), and the program with what it makes: on machines with
                   LibTorch's CUDA libraries it computes on GPUs
-  bundle          build/bundle: the program, its tests, benchmarks and studies for a machine with a GPU, CUDA 13 and PyTorch 2.11,
-                  but nothing of Debian's
+  bundle          build/bundle: the program, its tests, benchmarks and studies for a machine with a GPU, CUDA 13 and
+                  PyTorch 2.11, but nothing of Debian's
   test-gpu        on such a machine: the tests that need a GPU ("test-gpu sanitizer": some of them under compute-sanitizer)
   bench-gpu       on such a machine: measure operators and models
   install PREFIX  put the program, its library, models, completions and man pages under PREFIX; it goes on using
