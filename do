@@ -32,8 +32,8 @@ usage: ./do COMMAND
   tsan            what runs in threads, under the thread sanitizer
   cuda            the compiler for GPUs (NVIDIA's nvcc, from PyPI), and the program with what it makes: on machines with
                   LibTorch's CUDA libraries it computes on GPUs
-  bundle          build/bundle: the program, its tests and benchmarks for a machine with a GPU, CUDA 13 and PyTorch 2.11,
-                  but nothing of Debian's
+  bundle          build/bundle: the program, its tests, benchmarks and studies for a machine with a GPU, CUDA 13 and
+                  PyTorch 2.11, but nothing of Debian's
   test-gpu        on such a machine: the tests that need a GPU ("test-gpu sanitizer": some of them under compute-sanitizer)
   bench-gpu       on such a machine: measure operators and models
   install PREFIX  put the program, its library, models, completions and man pages under PREFIX; it goes on using
@@ -240,7 +240,7 @@ LAUNCHER
 }
 
 bundle() {
-  local out=build/bundle programs=(dnamamba context_length gpu_test ops_test dnamamba_gpu_bench) program
+  local out=build/bundle programs=(dnamamba context_length induction_heads gpu_test ops_test dnamamba_gpu_bench) program
   need_packages "${build_packages[@]}"
   need_echarts
   need_cuda
@@ -249,7 +249,7 @@ bundle() {
   rm -rf $out && mkdir -p $out/bin $out/lib
   cp build/release/modules/libdnamamba_cuda.so build/release/core/ops/libdnamamba_ops.so $out/lib
   cp build/release/apps/dnamamba build/release/tests/{gpu/gpu_test,ops/ops_test,bench/dnamamba_gpu_bench} \
-    build/release/pipelines/studies/context_length/context_length $out/bin
+    build/release/pipelines/studies/{context_length/context_length,induction_heads/induction_heads} $out/bin
   for program in "${programs[@]}"; do launcher >"$out/$program" && chmod +x "$out/$program"; done
   strip $out/bin/* $out/lib/*
   # Debian's libraries: glibc's and the compiler's are any system's, LibTorch's are PyTorch's.
