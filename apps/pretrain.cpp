@@ -151,9 +151,9 @@ std::optional<PretrainCommand> parse_pretrain(const Arguments& arguments) {
       "letters");
   add_schedule_options(description.group("Training"), &command);
   description.group("Training")
-      .add_options()(
-          "micro-batch", cli::number(&command.micro_batch, 0)->default_value(0, "auto")->value_name("TOKENS"),
-          "computed at a time")(
+      .add_options()("micro-batch",
+                     cli::number(&command.micro_batch, 0)->default_value(0, "auto")->value_name("TOKENS"),
+                     "computed at a time")(
           "weight-decay",
           po::value(&job.optimiser.weight_decay)->default_value(job.optimiser.weight_decay, "0.1")->value_name("X"),
           "not on norms, biases, A_log, D and the embedding")(

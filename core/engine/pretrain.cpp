@@ -259,7 +259,8 @@ class Run {
     if (sum.weight == 0) return "its sequences hold no base to predict";
     const train::GradientGuard::Verdict verdict = guard_.judge(sum.loss, report_.gradient_norm);
     if (verdict.action == train::OnTrouble::kIgnore) return "";
-    std::string reason = base::concat(verdict.reason, ", most of all by ", data_.origin(done_, worst(batches, sum.weight)));
+    std::string reason =
+        base::concat(verdict.reason, ", most of all by ", data_.origin(done_, worst(batches, sum.weight)));
     if (verdict.action == train::OnTrouble::kSkip) return reason;
     optimiser_.skip();
     save();

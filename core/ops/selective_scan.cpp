@@ -85,7 +85,8 @@ class Autograd : public torch::autograd::Function<Autograd> {
     const Tensor dy = gradients[0].defined() ? gradients[0] : at::zeros_like(call.x);
     const OptionalTensor dfinal_state =
         context->saved_data["want_final_state"].toBool() ? or_absent(gradients[1]) : OptionalTensor();
-    const auto [dx, ddelta, dA, dB, dC, dD, dz, ddelta_bias, dinitial_state] = call_backward(dy, dfinal_state, call, saved[10]);
+    const auto [dx, ddelta, dA, dB, dC, dD, dz, ddelta_bias, dinitial_state] =
+        call_backward(dy, dfinal_state, call, saved[10]);
     return {dx,
             ddelta,
             dA,
@@ -128,7 +129,8 @@ TORCH_LIBRARY_FRAGMENT(dnamamba, library) {
   library.def(
       "selective_scan_backward(Tensor dy, Tensor? dfinal_state, Tensor x, Tensor delta, Tensor A, Tensor B, Tensor C, "
       "Tensor? D=None, Tensor? z=None, Tensor? delta_bias=None, Tensor? offsets=None, Tensor? initial_state=None, "
-      "bool reverse=False, Tensor? run_starts=None) -> (Tensor dx, Tensor ddelta, Tensor dA, Tensor dB, Tensor dC, Tensor dD, Tensor dz, "
+      "bool reverse=False, Tensor? run_starts=None) -> (Tensor dx, Tensor ddelta, Tensor dA, Tensor dB, Tensor dC, "
+      "Tensor dD, Tensor dz, "
       "Tensor ddelta_bias, Tensor dinitial_state)");
 }
 TORCH_LIBRARY_IMPL(dnamamba, CPU, library) {

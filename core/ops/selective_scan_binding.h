@@ -119,9 +119,9 @@ KeepingForward keeping_forward(const Tensor& x, const Tensor& delta, const Tenso
   Device::dispatch(x.device(), x.scalar_type(), "selective_scan", [&]<typename T>() {
     using Wide = kernels::Wide<T>;
     const BoundInputs<Device, T> bound({x, delta, A, B, C, D, z, delta_bias, offsets, initial_state, false, reverse});
-    Device::template forward<T>(bound.inputs,
-                                {mutable_values<T>(y), output_pointer<Wide>(final_state, want_final_state),
-                                 mutable_values<Wide>(run_starts)});
+    Device::template forward<T>(
+        bound.inputs,
+        {mutable_values<T>(y), output_pointer<Wide>(final_state, want_final_state), mutable_values<Wide>(run_starts)});
   });
   return {y, final_state, run_starts};
 }
@@ -161,8 +161,9 @@ Backward backward(const Tensor& dy, const OptionalTensor& dfinal_state, const Te
         checked("dfinal_state", dfinal_state, state_shape(x, A, offsets), dtype_of<Wide>(), x.device());
     const auto starts_shape = run_starts_shape(x, A, offsets);
     const Tensor starts =
-        given(run_starts) ? checked("run_starts", *run_starts, starts_shape, dtype_of<Wide>(), x.device())
-                          : Device::template run_starts<T>(bound.inputs, at::empty(starts_shape, bound.call.A.options()));
+        given(run_starts)
+            ? checked("run_starts", *run_starts, starts_shape, dtype_of<Wide>(), x.device())
+            : Device::template run_starts<T>(bound.inputs, at::empty(starts_shape, bound.call.A.options()));
     Device::template backward<T>(bound.inputs,
                                  {.dy = values<T>(dy_checked),
                                   .dfinal_state = pointer<Wide>(dfinal),

@@ -43,8 +43,8 @@ __device__ __forceinline__ float exp2_fast(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
-/// 2^x for x <= 0 by multiply-adds, for where the special-function unit is what everything waits for: 3 units in the last
-/// place; 2^-126 below. NaN stays. A minimax polynomial over [-1/2, 1/2], 1 at 0.
+/// 2^x for x <= 0 by multiply-adds, for where the special-function unit is what everything waits for: 3 units in the
+/// last place; 2^-126 below. NaN stays. A minimax polynomial over [-1/2, 1/2], 1 at 0.
 __device__ __forceinline__ float exp2_by_products(float x) {
   float bounded;
   asm("max.NaN.f32 %0, %1, %2;" : "=f"(bounded) : "f"(x), "f"(-126.0F));

@@ -87,8 +87,7 @@ void launch_carry(CarryArguments<T> p, Stream stream) {
   // So many parts that each has some runs, and that all blocks are on a large GPU at once.
   constexpr std::int64_t kThreadsAtOnce = 132 * 1024;
   int parts = 1;
-  while (parts < kCarryMostParts && parts * 8 < most && blocks * kCarryLanes * parts * 2 <= kThreadsAtOnce)
-    parts *= 2;
+  while (parts < kCarryMostParts && parts * 8 < most && blocks * kCarryLanes * parts * 2 <= kThreadsAtOnce) parts *= 2;
   carry<T><<<static_cast<unsigned>(blocks), dim3(kCarryLanes, parts), 0, stream>>>(p);
   check_launch("selective_scan");
 }

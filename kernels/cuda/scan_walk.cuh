@@ -161,8 +161,8 @@ __device__ __forceinline__ void store_sub_states(const float (&from)[NS], float*
 template <int NS, int kChannels, Walk kWalk>
 inline constexpr int kWalkBlocks = NS* kChannels*(kWalk == Walk::kAggregate ? 2 : 1) > 16 ? 8 : 10;
 
-/// Whether the decay of a state is computed by multiply-adds: one of 16 where the special-function unit is what all wait
-/// for. In the other walks it gains nothing.
+/// Whether the decay of a state is computed by multiply-adds: one of 16 where the special-function unit is what all
+/// wait for. In the other walks it gains nothing.
 template <Walk kWalk>
 constexpr bool by_products(int state) {
   return kWalk == Walk::kStates && state % 16 == 15;

@@ -92,8 +92,8 @@ void selective_scan_run_starts(const SelectiveScanInputs<T>& in, float* run_star
   forward<T>(in, {.run_starts = run_starts}, workspace, stream);
 }
 
-#define DNAMAMBA_INSTANTIATE(T)                                                  \
-  template std::int64_t selective_scan_workspace(const SelectiveScanInputs<T>&); \
+#define DNAMAMBA_INSTANTIATE(T)                                                                               \
+  template std::int64_t selective_scan_workspace(const SelectiveScanInputs<T>&);                              \
   template void selective_scan(const SelectiveScanInputs<T>&, const SelectiveScanOutputs<T>&, void*, Stream); \
   template void selective_scan_run_starts(const SelectiveScanInputs<T>&, float*, void*, Stream);
 DNAMAMBA_INSTANTIATE(float)

@@ -44,8 +44,8 @@ struct SequenceRuns {
     return {s, reverse ? end - 1 : start, reverse ? -1 : 1, end - start, first, last};
   }
 
-  /// The run at `place` together with those behind it in the same sequence, up to place `end`; `next` is the first place
-  /// behind them.
+  /// The run at `place` together with those behind it in the same sequence, up to place `end`; `next` is the first
+  /// place behind them.
   __device__ Run from(std::int64_t place, std::int64_t end, std::int64_t& next) const {
     Run run = at(place);
     const std::int64_t more = (run.length - run.last + size() - 1) >> shift;

@@ -1,8 +1,8 @@
-// token_loss of bf16 activations on tensor cores, for vocabularies of up to 16. A warp computes the logits of 16 tokens,
-// its lane 4 g + q those of tokens g and 8 + g, of the rows 2q, 2q + 1, 8 + 2q and 9 + 2q of the weight. Weights and the
-// gradients of logits enter products as sums of two bf16 numbers, 16 bits of significand.
-// Backward, a block has 64 tokens in shared memory; once it has the gradients of their logits, each warp takes some
-// columns: of dhidden, and of dweight, whose sums stay in registers over all the tiles of a block.
+// token_loss of bf16 activations on tensor cores, for vocabularies of up to 16. A warp computes the logits of 16
+// tokens, its lane 4 g + q those of tokens g and 8 + g, of the rows 2q, 2q + 1, 8 + 2q and 9 + 2q of the weight.
+// Weights and the gradients of logits enter products as sums of two bf16 numbers, 16 bits of significand. Backward, a
+// block has 64 tokens in shared memory; once it has the gradients of their logits, each warp takes some columns: of
+// dhidden, and of dweight, whose sums stay in registers over all the tiles of a block.
 #pragma once
 #include <algorithm>
 
@@ -26,10 +26,10 @@ inline constexpr int kWarpTokens = 16;
 inline constexpr int kWarps = 4;
 inline constexpr int kThreads = 32 * kWarps;
 inline constexpr int kTile = kWarps * kWarpTokens;
-inline constexpr int kSlice = 32;        // columns that a warp takes at a time
-inline constexpr int kMostWidth = 512;   // the sums of dweight are in registers
-inline constexpr int kWeightGap = 32;    // values between the rows of the weight: from other banks
-inline constexpr int kHiddenGap = 8;     // and between tokens
+inline constexpr int kSlice = 32;       // columns that a warp takes at a time
+inline constexpr int kMostWidth = 512;  // the sums of dweight are in registers
+inline constexpr int kWeightGap = 32;   // values between the rows of the weight: from other banks
+inline constexpr int kHiddenGap = 8;    // and between tokens
 inline constexpr int kMostBlocks = 132 * 3;
 
 /// Whether the sizes and addresses are those that are served here.
@@ -127,12 +127,13 @@ struct TokenLogits {
   __device__ __forceinline__ static int row(int i) {
     return i / 2 * 8 + static_cast<int>(threadIdx.x) % 4 * 2 + i % 2;
   }
-  __device__ __forceinline__ float exponential(int i) const { return exp2_fast((of[i] - largest) * kLog2E); }
+  __device__ __forceinline__ float exponential(int i) const {
+    return exp2_fast((of[i] - largest) * kLog2E);
+  }
 };
 
-__global__ void __launch_bounds__(kThreads)
-    forward(const __grid_constant__ TokenLossInputs<BFloat16> in,
-            const __grid_constant__ TokenLossOutputs<BFloat16> out) {
+__global__ void __launch_bounds__(kThreads) forward(const __grid_constant__ TokenLossInputs<BFloat16> in,
+                                                    const __grid_constant__ TokenLossOutputs<BFloat16> out) {
   extern __shared__ __align__(16) unsigned char memory[];
   const SplitWeight weight(in, memory);
   __syncthreads();
@@ -253,7 +254,8 @@ struct WarpColumns {
     for (int k = 0; k < 2; ++k) {
       if (g + 8 * k >= tokens) continue;
       const uint4 eight = {bf16_pair(sums[0][2 * k], sums[0][2 * k + 1]), bf16_pair(sums[1][2 * k], sums[1][2 * k + 1]),
-                           bf16_pair(sums[2][2 * k], sums[2][2 * k + 1]), bf16_pair(sums[3][2 * k], sums[3][2 * k + 1])};
+                           bf16_pair(sums[2][2 * k], sums[2][2 * k + 1]),
+                           bf16_pair(sums[3][2 * k], sums[3][2 * k + 1])};
       *reinterpret_cast<uint4*>(dhidden + (g + 8 * k) * width + 8 * q) = eight;
     }
   }
@@ -312,7 +314,8 @@ __global__ void __launch_bounds__(kThreads, kSlices == 4 ? 2 : 3)
       const float scale = 1.0F / of.sum;
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const float gradient = factor * (of.exponential(i) * scale - (TokenLogits::row(i) == own[k].target ? 1.0F : 0.0F));
+        const float gradient =
+            factor * (of.exponential(i) * scale - (TokenLogits::row(i) == own[k].target ? 1.0F : 0.0F));
         dlogits[i / 2][2 * k + i % 2] = own[k].weight == 0 ? 0.0F : gradient;
       }
     }

@@ -271,9 +271,9 @@ TEST_F(Pretrain, StopsAtASpikeWithACheckpointAndNamesStepAndSequence) {
   stopping.checkpoint.folder = folder_.file("checkpoint");
   stopping.guard = {.on_spike = train::OnTrouble::kStop, .spike_factor = 1.05};
   const std::string error = error_text<base::Error>([&] { pretrain(stopping, new_model(), ignore); });
-  EXPECT_THAT(error,
-              ::testing::ContainsRegex("^step [0-9]+: the gradient's norm, .* times the usual .*train.fa: x:[0-9]+-[0-9]+"
-                                       ".*; .* --on-spike skip"));
+  EXPECT_THAT(error, ::testing::ContainsRegex(
+                         "^step [0-9]+: the gradient's norm, .* times the usual .*train.fa: x:[0-9]+-[0-9]+"
+                         ".*; .* --on-spike skip"));
   stopping.guard.on_spike = train::OnTrouble::kIgnore;
   EXPECT_TRUE(pretrain(stopping, new_model(), ignore).complete) << "the same command, but for what is done of a spike";
 }
